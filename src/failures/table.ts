@@ -1,0 +1,185 @@
+/**
+ * Every way a command can fail, once. Feeds the room, the shell's exit codes, docs/errors.md and `!help error <id>`.
+ * The part of an id before the dot is its family.
+ */
+
+/** How a failure ends a command in the shell: 1 failed, 2 usage, 3 refused, 4 unreachable. */
+export type ExitCode = 1 | 2 | 3 | 4;
+
+export interface FailureRecord {
+  /** One sentence: what happened. */
+  summary: string;
+  /** What to look at or type; a question where the cause is a guess. */
+  hint: string;
+  exit: ExitCode;
+  /** Whether the same command may work when tried again with nothing changed. */
+  retry: boolean;
+}
+
+const usage = (summary: string, hint: string): FailureRecord => ({ summary, hint, exit: 2, retry: false });
+const refused = (summary: string, hint: string): FailureRecord => ({ summary, hint, exit: 3, retry: false });
+const failed = (summary: string, hint: string, retry = false): FailureRecord => ({ summary, hint, exit: 1, retry });
+const unreachable = (summary: string, hint: string): FailureRecord => ({ summary, hint, exit: 4, retry: true });
+
+export const failureTable = {
+  'usage.unknown-command': usage('There is no command of that name.', '`!help` lists the commands, `!help search WORD` finds one.'),
+  'usage.incomplete-command': usage('The command names a group, and the verb is missing.', '`!help GROUP` lists the verbs.'),
+  'usage.unknown-option': usage('The command has no such option.', '`!help COMMAND` shows its options.'),
+  'usage.missing-value': usage('An option or argument that needs a value has none.', '`!help COMMAND` shows what is needed.'),
+  'usage.invalid-value': usage('A value is not of the form that is expected.', '`!help COMMAND` shows the form and an example.'),
+  'usage.extra-argument': usage('There are more arguments than the command takes.', 'Does a value with spaces lack its quotes?'),
+  'usage.repeated-option': usage('An option that takes one value was given twice.', 'Give it once.'),
+  'usage.open-quote': usage('A quote is opened and never closed.', 'Close it, or put a backslash before a quote that is meant literally.'),
+  'usage.smart-dash': usage('A dash that a phone made of two hyphens stands before an option.', 'Type two plain hyphens: `--option`.'),
+  'usage.too-long': usage(
+    'The command is longer than 4 kB.',
+    'Put a long list in a code block under the command, one item a line, or in a file.',
+  ),
+  'usage.secret-in-command': usage(
+    'The message held a password or token; it was not run.',
+    'Leave the password out: Steward makes one. Rotate the one that was typed.',
+  ),
+  'usage.no-input': usage('The command takes no list of items.', 'Give it one target at a time.'),
+  'usage.input-too-large': usage('The list of items is larger than 1 MB or 10 000 lines.', 'Split the list.'),
+  'usage.input-unreadable': usage('The file with the items cannot be read.', 'Does the file exist, and may Steward read it?'),
+  'usage.no-terminal': usage(
+    'A question must be answered, and there is no terminal to ask on.',
+    'Give `--yes`, or type the command in a terminal.',
+  ),
+
+  'config.invalid': usage('The configuration has mistakes.', '`steward config check` lists them all.'),
+  'config.not-found': usage('There is no configuration file.', '`steward init` writes one; `--config FILE` names another.'),
+  'config.unreadable': usage('The configuration file cannot be read.', 'May this user read it? Is it a file?'),
+  'config.no-homeserver': refused('No homeserver is configured.', '`steward init` connects one; `steward config check` shows what is set.'),
+
+  'init.account-taken': refused(
+    "The account that is meant for Steward exists and is not Steward's.",
+    'Choose another name with `--bot-localpart NAME`.',
+  ),
+  'init.password-login-off': refused(
+    'The homeserver does not let accounts log in with a password.',
+    'Give `--registration-secret-file FILE`: that way needs no log-in.',
+  ),
+  'init.secrets-in-git': refused(
+    'Secrets would lie in a git work tree that does not ignore them.',
+    'Choose another folder with `--dir DIR`, or add the folder to `.gitignore`.',
+  ),
+  'init.not-written': failed('A file could not be written.', 'May this user write there, and is there space?', true),
+
+  'access.no-role': refused('You have no role here.', 'Ask one of the owners to add you to `people:` in the configuration.'),
+  'access.not-allowed': refused(
+    'Your role does not include this command.',
+    'Which roles include it? `!help COMMAND` shows its group and tier.',
+  ),
+  'access.needs-approval': refused(
+    'The command destroys, and Steward cannot ask a second person.',
+    'Destructive commands run in the shell, by typing the target: `steward user deactivate USER`.',
+  ),
+  'access.not-requester': refused('Only the person who asked can confirm.', 'Type the command yourself.'),
+  'access.not-confirmed': refused('What was asked was not confirmed.', 'Run the command again and confirm it.'),
+  'access.declined': refused('The requester declined.', 'Run the command again if it was a mistake.'),
+  'access.expired': refused('The confirmation came too late.', 'Run the command again and confirm within 5 minutes.'),
+  'access.plan-changed': refused(
+    'What the command would change is no longer what was shown.',
+    'Run the command again and look at the new plan.',
+  ),
+  'access.encrypted-room': refused(
+    'The room is encrypted, and Steward cannot read it.',
+    'Make a room without encryption: `steward init --room new`.',
+  ),
+
+  'guard.self': refused('The target is the bot itself.', 'Steward never acts on its own account.'),
+  'guard.requester': refused('The target is your own account.', 'Ask another admin.'),
+  'guard.last-admin': refused('The target is the last active server admin.', 'Grant another account the admin flag first.'),
+  'guard.appservice': refused('The account belongs to an application service.', 'Manage it through its bridge.'),
+  'guard.protected': refused('The account matches a protected pattern.', 'See `guards.protected` in the configuration.'),
+  'guard.identity-provider': refused(
+    'Accounts are owned by Matrix Authentication Service, not by Synapse.',
+    'Use `mas-cli manage register-user`; Synapse would make an account that cannot log in.',
+  ),
+
+  'user.not-found': failed('There is no such account on this homeserver.', '`!user list --name PART` finds accounts.'),
+  'user.exists': refused(
+    'An account of that name exists.',
+    '`!user info USER` shows it; `!user reactivate` brings a deactivated one back.',
+  ),
+  'user.not-local': refused('The account is on another homeserver.', 'Steward acts on accounts of its own homeserver only.'),
+  'user.already-deactivated': refused('The account is deactivated already.', '`!user info USER` shows it.'),
+  'user.not-deactivated': refused('The account is not deactivated.', '`!user update-password` sets a new password.'),
+  'user.email-taken': refused('The e-mail address belongs to another account.', '`!what ADDRESS` shows whose it is.'),
+
+  'target.not-found': failed('Nothing of that id is known to this homeserver.', 'Is the id whole, and of this homeserver?'),
+
+  'undo.nothing': refused('There is nothing of yours to undo.', 'Only changes with an undo line in their answer can be undone.'),
+
+  'homeserver.unreachable': unreachable('The homeserver does not answer.', 'Is Synapse running? `!server status` shows what Steward sees.'),
+  'homeserver.rate-limited': unreachable('The homeserver asks to wait.', 'Try again in a minute; is the bot exempt from rate limits?'),
+  'homeserver.bad-answer': failed(
+    'The homeserver answered something that is not the Admin API.',
+    'Does `homeserver.admin_url` pass a proxy? It must reach Synapse itself.',
+    true,
+  ),
+  'homeserver.refused': failed('The homeserver refused the request.', 'The reason it gave stands in the message.'),
+  'homeserver.unknown-token': failed("The homeserver does not know Steward's access token.", 'Run `steward init` to make a new one.'),
+  'homeserver.not-admin': failed(
+    "Steward's account is not a server admin.",
+    'Grant it: `UPDATE users SET admin = 1 WHERE name = …`, or run `steward init`.',
+  ),
+  'homeserver.no-endpoint': failed(
+    'The homeserver has no such Admin API endpoint.',
+    'Is Synapse too old, or does the address lead to a worker?',
+  ),
+  'homeserver.not-done': failed(
+    'The homeserver reported success, and the change is not there.',
+    'Does a proxy stand between Steward and Synapse? Look again with the `info` command.',
+  ),
+  'homeserver.outcome-unknown': failed(
+    'The connection broke before the homeserver answered; the change may have been made.',
+    'Look with the `info` command before you try again.',
+  ),
+
+  'job.interrupted': failed('Steward stopped while the command ran; the change was not made.', 'Run the command again.', true),
+  'job.unknown': failed(
+    'Steward stopped while the command ran, and cannot tell whether the change was made.',
+    'Look with the `info` command before you try again.',
+  ),
+
+  'secret.not-stored': failed(
+    'The secret could not be stored, so nothing was changed.',
+    'Is the folder of `secrets.file.dir` writable, and has it space?',
+    true,
+  ),
+
+  'store.locked': refused('Another Steward uses this store.', 'Is a daemon running? Only one may own the store.'),
+  'store.newer': refused(
+    'The store was written by a newer version of Steward.',
+    'Install the version that is named, or restore the copy beside the store.',
+  ),
+  'store.unwritable': failed('The store cannot be written.', 'Is the disk full, or the file read-only?', true),
+  'store.unreadable': failed('The store cannot be read.', 'Restore the copy beside it, or move it away to start with an empty one.'),
+
+  'room.no-file': failed(
+    'The file for the room could not be written.',
+    'Is the disk full, or the folder `exports` of `data_dir` read-only?',
+    true,
+  ),
+
+  'http.not-listening': failed(
+    'The address for health and metrics cannot be bound.',
+    'Does another process use it? See `http.listen` in the configuration.',
+  ),
+
+  'alert.not-delivered': unreachable(
+    'An alert channel did not take the alert.',
+    'Does its address still exist? See `alerts:` in the configuration.',
+  ),
+
+  'internal.bug': failed('Something in Steward is broken.', 'Please report it with the error id; the log has the details.'),
+} as const satisfies Record<string, FailureRecord>;
+
+export type FailureId = keyof typeof failureTable;
+
+/** The record of an id that a person typed, or undefined. */
+export function findFailure(id: string): FailureRecord | undefined {
+  return Object.hasOwn(failureTable, id) ? failureTable[id as FailureId] : undefined;
+}
