@@ -1,0 +1,164 @@
+import { z } from 'zod';
+import { section } from './section.ts';
+import { secretFile } from './secret.ts';
+
+/**
+ * The whole configuration. A description is what docs/config.md and the generated sample say;
+ * `meta.example` is the value that the sample shows where there is no default.
+ */
+
+const mxid = z.string().regex(/^@[^:\s]+:\S+$/, 'a Matrix user id such as @alice:example.org');
+const duration = z
+  .string()
+  .regex(/^[1-9]\d*(s|m|h|d|w)$/, 'a duration such as 30s, 15m, 12h, 7d')
+  .transform((text) => Number.parseInt(text, 10) * ({ s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 }[text.at(-1) ?? 's'] ?? 1) * 1000);
+const httpUrl = z
+  .url({ protocol: /^https?$/, error: 'an address such as http://127.0.0.1:8008' })
+  .regex(/^[^@]*$/, 'an address without user name and password')
+  .transform((url) => url.replace(/\/+$/, ''));
+
+export const tierNames = ['read', 'change', 'confirmed', 'destructive', 'catastrophic'] as const;
+
+const reach = (description: string) =>
+  section({
+    groups: z.array(z.string()).default(['*']).describe('Command groups (`user`, `server`, …); `*` is all of them.'),
+    tier: z.enum(tierNames).default('catastrophic').describe('The highest tier: read, change, confirmed, destructive, catastrophic.'),
+  })
+    .prefault({})
+    .describe(description);
+
+const homeserver = section({
+  url: httpUrl.describe('Address of the Client-Server API, as Steward reaches it.').meta({ example: 'http://127.0.0.1:8008' }),
+  admin_url: httpUrl
+    .optional()
+    .describe('Address of the Admin API, where a proxy hides it from `url`. Default: `url`.')
+    .meta({ example: 'http://127.0.0.1:8008' }),
+  server_name: z.string().min(1).describe('The part after the colon of its user ids.').meta({ example: 'example.org' }),
+  user_id: mxid.describe("Steward's own account.").meta({ example: '@steward:example.org' }),
+  device_id: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('The device that the access token belongs to; checked at start.')
+    .meta({ example: 'STEWARD' }),
+  access_token_file: secretFile.describe('File that holds the access token, mode 0600.').meta({ example: 'secrets/access-token' }),
+});
+
+const room = section({
+  id: z
+    .string()
+    .regex(/^!\S+$/, 'a room id such as !abc:example.org')
+    .describe('The admin room.')
+    .meta({ example: '!abcdef:example.org' }),
+  name: z
+    .string()
+    .regex(/^[a-z][a-z0-9-]*$/, 'lower-case letters, digits and hyphens')
+    .default('steward')
+    .describe('The name it answers to: `!steward user list`.'),
+  bare_prefix: z.boolean().default(true).describe('Whether it answers to `!user list` too. Switch off where several bots share the room.'),
+});
+
+const person = section({
+  user_ids: z.array(mxid).min(1).describe('All Matrix accounts of this human.'),
+  roles: z.array(z.string()).default([]).describe('Roles of `roles:`.'),
+});
+
+const role = section({
+  owner: z.boolean().default(false).describe('May change Steward itself.'),
+  request: reach('What a person of this role may ask for.'),
+  approve: reach('What a person of this role may approve.'),
+});
+
+const alerts = section({
+  webhook: section({
+    url_file: secretFile
+      .describe('File that holds the address; each alert is posted to it as JSON.')
+      .meta({ example: 'secrets/webhook-url' }),
+  })
+    .optional()
+    .describe('A web hook off the homeserver.'),
+})
+  .prefault({})
+  .describe('Channels off the homeserver, for when it is the homeserver that is ill.');
+
+export const configSchema = section({
+  data_dir: z.string().default('/var/lib/steward').describe('Folder of the store, the socket and the exports; relative to this file.'),
+  time_zone: z
+    .string()
+    .refine((zone) => isTimeZone(zone), 'a time zone such as Europe/Berlin')
+    .default('UTC')
+    .describe('Zone that times are shown in.'),
+  homeserver: homeserver.optional().describe('The homeserver to administer; may be missing while there is none yet.'),
+  room: room.optional().describe('The admin room.'),
+  people: z
+    .record(z.string(), person)
+    .default({})
+    .describe('The humans who may command, each with all of their accounts.')
+    .meta({ example: { alice: { user_ids: ['@alice:example.org'], roles: ['owner'] } } }),
+  roles: z
+    .record(z.string(), role)
+    .default({ owner: { owner: true, request: { groups: ['*'], tier: 'catastrophic' }, approve: { groups: ['*'], tier: 'catastrophic' } } })
+    .describe('What each role may request and approve.'),
+  approval: section({
+    mode: z.enum(['two-person', 'single']).default('two-person').describe('`two-person`, or `single` where there is one admin.'),
+  })
+    .prefault({})
+    .describe('How destructive commands are approved.'),
+  guards: section({
+    protected: z
+      .array(z.string().regex(/^@/, 'a glob of user ids such as @bridge-*:example.org'))
+      .default([])
+      .describe('Globs of user ids that no command may harm.'),
+  })
+    .prefault({})
+    .describe('What no flag lifts.'),
+  limits: section({
+    bulk: z.int().min(1).default(20).describe('More targets than this in one command are catastrophic.'),
+    command_age: duration.prefault('5m').describe('Commands older than this are listed as missed, not run.'),
+    confirmation: duration.prefault('5m').describe('How long a confirmation may take.'),
+  })
+    .prefault({})
+    .describe('Bounds.'),
+  secrets: section({
+    file: section({
+      dir: z
+        .string()
+        .optional()
+        .describe('Folder for generated passwords, one 0600 file each. Default: `secrets` in `data_dir`.')
+        .meta({ example: '/var/lib/steward/secrets' }),
+      expire: duration.prefault('7d').describe('After this a delivered password is removed.'),
+    })
+      .prefault({})
+      .describe('Files on this machine.'),
+  })
+    .prefault({})
+    .describe('Where generated secrets go; never the room.'),
+  http: section({
+    listen: z
+      .string()
+      .regex(/^\S+:\d{1,5}$/, 'host:port, such as 127.0.0.1:9480')
+      .optional()
+      .describe('Where /livez, /readyz and /metrics answer. Nowhere when left out.')
+      .meta({ example: '127.0.0.1:9480' }),
+  })
+    .prefault({})
+    .describe('Health and metrics.'),
+  log: section({
+    level: z.enum(['error', 'warn', 'info', 'debug']).default('info').describe('Lowest level that is written.'),
+    format: z.enum(['json', 'human']).default('json').describe('`json`, or `human` for a terminal.'),
+  })
+    .prefault({})
+    .describe('Log on standard error.'),
+  alerts,
+});
+
+export type Config = z.output<typeof configSchema>;
+
+function isTimeZone(zone: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: zone });
+    return true;
+  } catch {
+    return false;
+  }
+}
