@@ -1,0 +1,76 @@
+import type { Clock } from '../clock.ts';
+import type { MetricsSnapshot, ScrapedMetrics } from './metrics.ts';
+
+/** Metrics in a registry of their own. The library is loaded here, so that only a listener pays for it. */
+export async function createPrometheusMetrics({ version, clock }: { version: string; clock: Clock }): Promise<ScrapedMetrics> {
+  const { Counter, Gauge, Histogram, Registry } = (await import('prom-client')).default;
+  const registry = new Registry();
+  const registers = [registry];
+  let snapshot: () => MetricsSnapshot = () => ({});
+
+  const commands = new Counter({
+    name: 'steward_commands_total',
+    help: 'Commands that ended.',
+    labelNames: ['command', 'outcome'],
+    registers,
+  });
+  const commandSeconds = new Histogram({
+    name: 'steward_command_duration_seconds',
+    help: 'How long commands took.',
+    labelNames: ['command'],
+    buckets: [0.05, 0.2, 0.5, 1, 5, 30, 120, 600, 3600],
+    registers,
+  });
+  const requests = new Histogram({
+    name: 'steward_homeserver_request_duration_seconds',
+    help: 'Requests to the homeserver; status 0 is no answer.',
+    labelNames: ['method', 'endpoint', 'status'],
+    buckets: [0.01, 0.05, 0.2, 0.5, 1, 5, 30],
+    registers,
+  });
+  gauge('steward_sync_age_seconds', 'Seconds since the last answered sync.', ({ syncAge }) => syncAge);
+  gauge('steward_outbox_pending', 'Replies that wait to be sent.', ({ outboxPending }) => outboxPending);
+  gauge('process_resident_memory_bytes', 'Memory held by the process.', () => process.memoryUsage.rss());
+  const jobs = new Gauge({
+    name: 'steward_jobs',
+    help: 'Jobs by state.',
+    labelNames: ['state'],
+    registers,
+    collect() {
+      this.reset();
+      for (const [state, count] of Object.entries(snapshot().jobs ?? {})) jobs.set({ state }, count);
+    },
+  });
+  new Gauge({ name: 'steward_build_info', help: 'The running version.', labelNames: ['version', 'node'], registers }).set(
+    { version, node: process.versions.node },
+    1,
+  );
+  new Gauge({ name: 'process_start_time_seconds', help: 'When the process started.', registers }).set(
+    clock.now() / 1000 - process.uptime(),
+  );
+
+  function gauge(name: string, help: string, read: (snapshot: MetricsSnapshot) => number | undefined): void {
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        const value = read(snapshot());
+        if (value === undefined) this.remove();
+        else this.set(value);
+      },
+    });
+  }
+
+  return {
+    command: (name, outcome, seconds) => {
+      commands.inc({ command: name, outcome });
+      if (seconds !== undefined) commandSeconds.observe({ command: name }, seconds);
+    },
+    homeserverRequest: (method, endpoint, status, seconds) => requests.observe({ method, endpoint, status: String(status) }, seconds),
+    observe: (source) => {
+      snapshot = source;
+    },
+    render: async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
+  };
+}
