@@ -1,0 +1,23 @@
+import type { Store } from './store.ts';
+
+export type FactName = 'sync_token' | 'device_id' | 'room_id' | 'room_encrypted' | 'greeted' | 'descriptions' | 'invites_told';
+
+/** Single values that must survive a restart. */
+export class Facts {
+  readonly #store: Store;
+
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  get(name: FactName): string | null {
+    const row = this.#store.database.prepare('SELECT value FROM facts WHERE name = ?').get(name);
+    return typeof row?.['value'] === 'string' ? row['value'] : null;
+  }
+
+  set(name: FactName, value: string): void {
+    this.#store.database
+      .prepare('INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value')
+      .run(name, value);
+  }
+}

@@ -1,0 +1,73 @@
+import type { StatementSync } from 'node:sqlite';
+import type { Store } from './store.ts';
+
+/** An event that asks for something, as intake keeps it. */
+export interface InboxEvent {
+  eventId: string;
+  roomId: string;
+  sender: string;
+  type: string;
+  content: Record<string, unknown>;
+  /** Milliseconds old by the server's own `unsigned.age` when it was received; null when the server did not say. */
+  ageMs: number | null;
+  /** Whether it was sent while Steward was not connected. */
+  caughtUp: boolean;
+  /** Milliseconds since the epoch. */
+  receivedAt: number;
+}
+
+export class Inbox {
+  readonly #insert: StatementSync;
+  readonly #waiting: StatementSync;
+  readonly #handled: StatementSync;
+  readonly #prune: StatementSync;
+
+  constructor(store: Store) {
+    this.#insert = store.database.prepare(
+      'INSERT OR IGNORE INTO inbox (event_id, room_id, sender, type, content, age_ms, caught_up, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+    );
+    this.#waiting = store.database.prepare('SELECT * FROM inbox WHERE handled_at IS NULL ORDER BY received_at, rowid');
+    this.#handled = store.database.prepare('UPDATE inbox SET handled_at = ?, content = NULL WHERE event_id = ? AND handled_at IS NULL');
+    this.#prune = store.database.prepare('DELETE FROM inbox WHERE handled_at < ?');
+  }
+
+  /** @returns false when the event is known already */
+  add(event: InboxEvent): boolean {
+    return (
+      this.#insert.run(
+        event.eventId,
+        event.roomId,
+        event.sender,
+        event.type,
+        JSON.stringify(event.content),
+        event.ageMs,
+        event.caughtUp ? 1 : 0,
+        event.receivedAt,
+      ).changes === 1
+    );
+  }
+
+  /** Events that nobody has handled, oldest first. */
+  waiting(): InboxEvent[] {
+    return this.#waiting.all().map((row) => ({
+      eventId: String(row['event_id']),
+      roomId: String(row['room_id']),
+      sender: String(row['sender']),
+      type: String(row['type']),
+      content: JSON.parse(String(row['content'])) as Record<string, unknown>,
+      ageMs: row['age_ms'] === null ? null : Number(row['age_ms']),
+      caughtUp: row['caught_up'] === 1,
+      receivedAt: Number(row['received_at']),
+    }));
+  }
+
+  /** Marks an event as handled and drops its content. @returns false when it was handled before */
+  handled(eventId: string, at: number): boolean {
+    return this.#handled.run(at, eventId).changes === 1;
+  }
+
+  /** Forgets events handled before `before` (milliseconds since the epoch). */
+  prune(before: number): void {
+    this.#prune.run(before);
+  }
+}

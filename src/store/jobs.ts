@@ -1,0 +1,176 @@
+import type { StatementSync } from 'node:sqlite';
+import type { Store } from './store.ts';
+
+export const jobStates = ['pending', 'approved', 'running', 'done', 'failed', 'unknown', 'vetoed', 'expired', 'plan-changed'] as const;
+export type JobState = (typeof jobStates)[number];
+
+export type StepState = 'waiting' | 'running' | 'done' | 'failed' | 'unknown';
+
+/** One item of a job's plan, in order from 0. */
+export interface StepRecord {
+  n: number;
+  state: StepState;
+  /** The command's result; JSON. */
+  result: unknown;
+  /** What went wrong: a failure id and the words a person is told. */
+  failure: { id: string; attempted?: string; reason: string; hint: string; reference?: string } | null;
+}
+
+/** A job as it is kept. The JSON columns belong to workflow/, which gives them their types. */
+export interface JobRecord {
+  id: string;
+  /** The event or shell call that asked: one job each. */
+  requestId: string;
+  command: string;
+  /** Arguments of each item, checked; no secrets. */
+  inputs: unknown;
+  plan: unknown;
+  planHash: string;
+  tier: string;
+  state: JobState;
+  requester: unknown;
+  origin: unknown;
+  promptEventId: string | null;
+  createdAt: number;
+  expiresAt: number | null;
+  startedAt: number | null;
+  finishedAt: number | null;
+  undo: string | null;
+  undoneBy: string | null;
+  /** The job that this one takes back. */
+  undoes: string | null;
+}
+
+export class JobStore {
+  readonly #store: Store;
+  readonly #insert: StatementSync;
+  readonly #step: StatementSync;
+  readonly #get: StatementSync;
+  readonly #steps: StatementSync;
+
+  constructor(store: Store) {
+    this.#store = store;
+    const { database } = store;
+    this.#insert = database.prepare(
+      'INSERT INTO jobs (id, request_id, command, inputs, plan, plan_hash, tier, state, requester, origin, created_at, expires_at, undo, undoes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+    );
+    this.#step = database.prepare(
+      'INSERT INTO steps (job_id, n, state, result, failure) VALUES (?, ?, ?, ?, ?) ON CONFLICT (job_id, n) DO UPDATE SET state = excluded.state, result = excluded.result, failure = excluded.failure',
+    );
+    this.#get = database.prepare('SELECT * FROM jobs WHERE id = ?');
+    this.#steps = database.prepare('SELECT * FROM steps WHERE job_id = ? ORDER BY n');
+  }
+
+  add(job: JobRecord, steps: number): void {
+    this.#insert.run(
+      job.id,
+      job.requestId,
+      job.command,
+      JSON.stringify(job.inputs),
+      JSON.stringify(job.plan),
+      job.planHash,
+      job.tier,
+      job.state,
+      JSON.stringify(job.requester),
+      JSON.stringify(job.origin),
+      job.createdAt,
+      job.expiresAt,
+      job.undo,
+      job.undoes,
+    );
+    for (let n = 0; n < steps; n += 1) this.setStep(job.id, { n, state: 'waiting', result: null, failure: null });
+  }
+
+  get(id: string): JobRecord | null {
+    const row = this.#get.get(id);
+    return row === undefined ? null : jobOf(row);
+  }
+
+  steps(id: string): StepRecord[] {
+    return this.#steps.all(id).map((row) => ({
+      n: Number(row['n']),
+      state: row['state'] as StepState,
+      result: row['result'] === null ? null : (JSON.parse(String(row['result'])) as unknown),
+      failure: row['failure'] === null ? null : (JSON.parse(String(row['failure'])) as StepRecord['failure']),
+    }));
+  }
+
+  setStep(jobId: string, step: StepRecord): void {
+    this.#step.run(
+      jobId,
+      step.n,
+      step.state,
+      step.result == null ? null : JSON.stringify(step.result),
+      step.failure === null ? null : JSON.stringify(step.failure),
+    );
+  }
+
+  /**
+   * Moves a job from one state to another.
+   *
+   * @returns false when it was in another state, and nothing has changed
+   */
+  move(id: string, from: JobState, to: JobState, at: number): boolean {
+    const time = to === 'running' ? 'started_at' : to === 'pending' || to === 'approved' ? null : 'finished_at';
+    const set = time === null ? 'state = ?' : `state = ?, ${time} = ${Math.trunc(at)}`;
+    return this.#store.database.prepare(`UPDATE jobs SET ${set} WHERE id = ? AND state = ?`).run(to, id, from).changes === 1;
+  }
+
+  setPrompt(id: string, eventId: string): void {
+    this.#store.database.prepare('UPDATE jobs SET prompt_event_id = ? WHERE id = ?').run(eventId, id);
+  }
+
+  byPrompt(eventId: string): JobRecord | null {
+    const row = this.#store.database.prepare('SELECT * FROM jobs WHERE prompt_event_id = ?').get(eventId);
+    return row === undefined ? null : jobOf(row);
+  }
+
+  inState(state: JobState): JobRecord[] {
+    return this.#store.database.prepare('SELECT * FROM jobs WHERE state = ? ORDER BY created_at').all(state).map(jobOf);
+  }
+
+  /** The newest done job of a requester (by its canonical JSON) that names an undo and was not undone. */
+  lastUndoable(requester: unknown): JobRecord | null {
+    const row = this.#store.database
+      .prepare(
+        "SELECT * FROM jobs WHERE state = 'done' AND requester = ? AND undo IS NOT NULL AND undone_by IS NULL ORDER BY finished_at DESC, rowid DESC LIMIT 1",
+      )
+      .get(JSON.stringify(requester));
+    return row === undefined ? null : jobOf(row);
+  }
+
+  setUndoneBy(id: string, jobId: string): void {
+    this.#store.database.prepare('UPDATE jobs SET undone_by = ? WHERE id = ?').run(jobId, id);
+  }
+
+  countByState(): ReadonlyMap<JobState, number> {
+    const rows = this.#store.database.prepare('SELECT state, count(*) AS n FROM jobs GROUP BY state').all();
+    return new Map(rows.map((row) => [row['state'] as JobState, Number(row['n'])]));
+  }
+}
+
+function jobOf(row: Record<string, unknown>): JobRecord {
+  const json = (name: string): unknown => JSON.parse(String(row[name]));
+  const optional = (name: string): number | null => (row[name] === null ? null : Number(row[name]));
+  const optionalText = (name: string): string | null => (typeof row[name] === 'string' ? row[name] : null);
+  return {
+    id: String(row['id']),
+    requestId: String(row['request_id']),
+    command: String(row['command']),
+    inputs: json('inputs'),
+    plan: json('plan'),
+    planHash: String(row['plan_hash']),
+    tier: String(row['tier']),
+    state: row['state'] as JobState,
+    requester: json('requester'),
+    origin: json('origin'),
+    promptEventId: optionalText('prompt_event_id'),
+    createdAt: Number(row['created_at']),
+    expiresAt: optional('expires_at'),
+    startedAt: optional('started_at'),
+    finishedAt: optional('finished_at'),
+    undo: optionalText('undo'),
+    undoneBy: optionalText('undone_by'),
+    undoes: optionalText('undoes'),
+  };
+}

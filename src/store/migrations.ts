@@ -1,0 +1,90 @@
+/**
+ * The schema, a step a version. A step that has been released is never changed; a new one is added at the end.
+ * `PRAGMA user_version` holds how many have run.
+ */
+export interface Migration {
+  /** The first version of Steward that knows this schema; named when an older one meets it. */
+  since: string;
+  sql: string;
+}
+
+export const migrations: readonly Migration[] = [
+  {
+    since: '0.1.0',
+    sql: `
+      CREATE TABLE facts (
+        name TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+      ) STRICT;
+
+      -- Events that may ask for something. The content goes when the event has been handled.
+      CREATE TABLE inbox (
+        event_id TEXT PRIMARY KEY,
+        room_id TEXT NOT NULL,
+        sender TEXT NOT NULL,
+        type TEXT NOT NULL,
+        content TEXT,
+        age_ms INTEGER,
+        caught_up INTEGER NOT NULL,
+        received_at INTEGER NOT NULL,
+        handled_at INTEGER
+      ) STRICT;
+      CREATE INDEX inbox_waiting ON inbox (received_at) WHERE handled_at IS NULL;
+
+      -- What is to be sent, in order. The transaction id makes a repeated attempt the same event.
+      CREATE TABLE outbox (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        txn_id TEXT NOT NULL UNIQUE,
+        room_id TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        content TEXT,
+        about_txn TEXT,
+        file TEXT,
+        job_id TEXT,
+        created_at INTEGER NOT NULL,
+        sent_at INTEGER,
+        event_id TEXT,
+        error TEXT
+      ) STRICT;
+      CREATE INDEX outbox_waiting ON outbox (seq) WHERE sent_at IS NULL;
+
+      CREATE TABLE jobs (
+        id TEXT PRIMARY KEY,
+        request_id TEXT NOT NULL UNIQUE,
+        command TEXT NOT NULL,
+        inputs TEXT NOT NULL,
+        plan TEXT NOT NULL,
+        plan_hash TEXT NOT NULL,
+        tier TEXT NOT NULL,
+        state TEXT NOT NULL,
+        requester TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        prompt_event_id TEXT UNIQUE,
+        created_at INTEGER NOT NULL,
+        expires_at INTEGER,
+        started_at INTEGER,
+        finished_at INTEGER,
+        undo TEXT,
+        undone_by TEXT,
+        undoes TEXT
+      ) STRICT;
+      CREATE INDEX jobs_open ON jobs (state) WHERE finished_at IS NULL;
+
+      CREATE TABLE steps (
+        job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+        n INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        result TEXT,
+        failure TEXT,
+        PRIMARY KEY (job_id, n)
+      ) STRICT;
+
+      -- Secrets that were put somewhere outside the room; never the secret itself.
+      CREATE TABLE deliveries (
+        name TEXT PRIMARY KEY,
+        created_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL
+      ) STRICT;
+    `,
+  },
+];

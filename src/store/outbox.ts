@@ -1,0 +1,102 @@
+import type { StatementSync } from 'node:sqlite';
+import type { Store } from './store.ts';
+
+/** `message` and `reaction` are events, `redaction` a redaction, `file` an upload and then a message about it. */
+export type OutboxKind = 'm.room.message' | 'm.reaction' | 'redaction' | 'file';
+
+export interface OutboxEntry {
+  seq: number;
+  txnId: string;
+  roomId: string;
+  kind: OutboxKind;
+  content: Record<string, unknown>;
+  /** The entry whose event this one is about (reaction, edit): its event id goes into `m.relates_to.event_id`. */
+  aboutTxn: string | null;
+  /** Path of the file to upload. */
+  file: string | null;
+  /** The job whose prompt this message is. */
+  jobId: string | null;
+}
+
+export type NewOutboxEntry = Pick<OutboxEntry, 'txnId' | 'roomId' | 'kind' | 'content'> &
+  Partial<Pick<OutboxEntry, 'aboutTxn' | 'file' | 'jobId'>>;
+
+export class Outbox {
+  readonly #add: StatementSync;
+  readonly #next: StatementSync;
+  readonly #sent: StatementSync;
+  readonly #failed: StatementSync;
+  readonly #eventOf: StatementSync;
+  readonly #pending: StatementSync;
+  readonly #prune: StatementSync;
+
+  constructor(store: Store) {
+    const { database } = store;
+    this.#add = database.prepare(
+      'INSERT OR IGNORE INTO outbox (txn_id, room_id, kind, content, about_txn, file, job_id, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+    );
+    this.#next = database.prepare('SELECT * FROM outbox WHERE sent_at IS NULL ORDER BY seq LIMIT 1');
+    this.#sent = database.prepare('UPDATE outbox SET sent_at = ?, event_id = ?, content = NULL WHERE seq = ?');
+    this.#failed = database.prepare('UPDATE outbox SET sent_at = ?, error = ?, content = NULL WHERE seq = ?');
+    this.#eventOf = database.prepare('SELECT event_id FROM outbox WHERE txn_id = ?');
+    this.#pending = database.prepare('SELECT count(*) AS n FROM outbox WHERE sent_at IS NULL');
+    this.#prune = database.prepare('DELETE FROM outbox WHERE sent_at < ?');
+  }
+
+  /** Adds an entry; one of the same transaction id that is there already stays as it is. */
+  add(entry: NewOutboxEntry, at: number): void {
+    this.#add.run(
+      entry.txnId,
+      entry.roomId,
+      entry.kind,
+      JSON.stringify(entry.content),
+      entry.aboutTxn ?? null,
+      entry.file ?? null,
+      entry.jobId ?? null,
+      at,
+    );
+  }
+
+  next(): OutboxEntry | null {
+    const row = this.#next.get();
+    if (row === undefined) return null;
+    return {
+      seq: Number(row['seq']),
+      txnId: String(row['txn_id']),
+      roomId: String(row['room_id']),
+      kind: row['kind'] as OutboxKind,
+      content: JSON.parse(String(row['content'])) as Record<string, unknown>,
+      aboutTxn: row['about_txn'] === null ? null : String(row['about_txn']),
+      file: row['file'] === null ? null : String(row['file']),
+      jobId: row['job_id'] === null ? null : String(row['job_id']),
+    };
+  }
+
+  /** The event an entry became, or null when it is not sent or was refused. */
+  eventOf(txnId: string): string | null {
+    const id = this.#eventOf.get(txnId)?.['event_id'];
+    return typeof id === 'string' ? id : null;
+  }
+
+  /** Whether an entry of this transaction id was ever added. */
+  has(txnId: string): boolean {
+    return this.#eventOf.get(txnId) !== undefined;
+  }
+
+  sent(seq: number, eventId: string, at: number): void {
+    this.#sent.run(at, eventId, seq);
+  }
+
+  /** The server will never take it. */
+  failed(seq: number, error: string, at: number): void {
+    this.#failed.run(at, error, seq);
+  }
+
+  pending(): number {
+    return Number(this.#pending.get()?.['n'] ?? 0);
+  }
+
+  prune(before: number): void {
+    this.#prune.run(before);
+  }
+}
