@@ -1,0 +1,27 @@
+import type { JobRecord, StepRecord } from '../store/jobs.ts';
+import type { Plan } from './plan.ts';
+import type { Tier } from './tier.ts';
+
+/** Who asked, as a job keeps it. */
+export type JobRequester = { kind: 'person'; person: string; userId: string } | { kind: 'shell' };
+
+/** Where the answer goes. */
+export type JobOrigin = { kind: 'room'; roomId: string; eventId: string; threadId: string | null; json?: boolean } | { kind: 'shell' };
+
+export interface Job extends Omit<JobRecord, 'plan' | 'tier' | 'requester' | 'origin' | 'inputs'> {
+  plan: Plan;
+  tier: Tier;
+  requester: JobRequester;
+  origin: JobOrigin;
+  /** The checked arguments of each item of the plan. */
+  inputs: readonly Record<string, unknown>[];
+}
+
+export interface SettledJob extends Job {
+  steps: readonly StepRecord[];
+}
+
+/** The JSON columns are written by workflow/ alone, from these very types. */
+export function asJob(record: JobRecord): Job {
+  return record as Job;
+}

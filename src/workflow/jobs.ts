@@ -1,0 +1,311 @@
+import type { Clock, Ids } from '../clock.ts';
+import type { Secret } from '../config/secret.ts';
+import { asFailure, Failure } from '../failures/failure.ts';
+import type { JobStore, JobState, StepRecord } from '../store/jobs.ts';
+import type { Store } from '../store/store.ts';
+import type { Log } from '../telemetry/log.ts';
+import { asJob, type Job, type JobOrigin, type JobRequester, type SettledJob } from './job.ts';
+import { planHash, type Plan } from './plan.ts';
+
+/** What runs the items of a plan. The commands give this; workflow/ knows none of them. */
+export interface Executor {
+  /** Makes the plan again from the same inputs. */
+  plan(job: Job): Promise<Plan>;
+  /** Does one item and reads it back. @returns the command's result */
+  run(job: Job, n: number, secrets: ReadonlyMap<string, Secret>, signal: AbortSignal): Promise<unknown>;
+  /** Looks whether the effect of one item is there. @returns the result, or null when it is not */
+  probe(job: Job, n: number): Promise<unknown>;
+}
+
+export interface JobRequest {
+  requestId: string;
+  plan: Plan;
+  inputs: readonly Record<string, unknown>[];
+  requester: JobRequester;
+  origin: JobOrigin;
+  /** Whether somebody must confirm before it runs, and until when (milliseconds since the epoch). */
+  confirmBy: number | null;
+  undo: string | null;
+  /** The job that this one takes back. */
+  undoes: string | null;
+}
+
+export interface JobEvents {
+  /** Inside the transaction that ends the job: what is written here is kept exactly when the end is. */
+  settled(job: SettledJob): void;
+  /** A step of several has ended. */
+  progress(job: Job, finished: number): void;
+}
+
+export interface JobsOptions {
+  store: Store;
+  jobs: JobStore;
+  clock: Clock;
+  ids: Ids;
+  log: Log;
+  executor: Executor;
+  events: JobEvents;
+  /** Milliseconds after which an approved job that never ran is not run any more. */
+  executeWithin: number;
+}
+
+/** Milliseconds until a job is looked at again whose journal could not be written. */
+const journalRetry = 5000;
+
+/**
+ * The life of a change: pending → approved → running → done, failed or unknown; pending → vetoed or expired.
+ * Every step is journaled before its effect. After a crash a running step is probed, never repeated.
+ */
+export class Jobs {
+  readonly #options: JobsOptions;
+  readonly #secrets = new Map<string, ReadonlyMap<string, Secret>>();
+  readonly #running = new Map<string, Promise<void>>();
+  readonly #targets = new Map<string, Promise<void>>();
+  readonly #stop = new AbortController();
+
+  constructor(options: JobsOptions) {
+    this.#options = options;
+  }
+
+  /** Writes the job down, in the caller's transaction; `start` runs it. */
+  create(request: JobRequest): Job {
+    const { clock, ids, jobs } = this.#options;
+    const job: Job = {
+      id: ids.short(10),
+      requestId: request.requestId,
+      command: request.plan.command,
+      inputs: request.inputs,
+      plan: request.plan,
+      planHash: planHash(request.plan),
+      tier: request.plan.tier,
+      state: request.confirmBy === null ? 'approved' : 'pending',
+      requester: request.requester,
+      origin: request.origin,
+      promptEventId: null,
+      createdAt: clock.now(),
+      expiresAt: request.confirmBy,
+      startedAt: null,
+      finishedAt: null,
+      undo: request.undo,
+      undoneBy: null,
+      undoes: request.undoes,
+    };
+    jobs.add(job, request.plan.items.length);
+    return job;
+  }
+
+  get(id: string): Job | null {
+    const record = this.#options.jobs.get(id);
+    return record === null ? null : asJob(record);
+  }
+
+  byPrompt(eventId: string): Job | null {
+    const record = this.#options.jobs.byPrompt(eventId);
+    return record === null ? null : asJob(record);
+  }
+
+  /**
+   * Takes the requester's confirmation. Of two at once one wins.
+   *
+   * @returns false when the job is not pending any more
+   */
+  confirm(id: string): boolean {
+    const { clock, jobs, store } = this.#options;
+    return store.transaction(() => {
+      const job = this.get(id);
+      if (job === null || (job.expiresAt !== null && clock.now() > job.expiresAt)) return false;
+      return jobs.move(id, 'pending', 'approved', clock.now());
+    });
+  }
+
+  /** Takes the requester's refusal. @returns false when the job is not pending any more */
+  veto(id: string): boolean {
+    return this.#end(id, 'pending', 'vetoed');
+  }
+
+  /** Ends what waited too long for a confirmation. @returns how many */
+  expire(): number {
+    const now = this.#options.clock.now();
+    const due = this.#options.jobs.inState('pending').filter((job) => job.expiresAt !== null && job.expiresAt < now);
+    return due.filter((job) => this.#end(job.id, 'pending', 'expired')).length;
+  }
+
+  /** Runs an approved job; resolves when it has ended. Secrets live in memory until then. */
+  start(id: string, secrets: ReadonlyMap<string, Secret> = new Map()): Promise<void> {
+    const known = this.#running.get(id);
+    if (known !== undefined) return known;
+    this.#secrets.set(id, secrets);
+    const run = this.#run(id)
+      .catch((error: unknown) => {
+        // The journal itself failed: the job stays as it is, and is looked at like one that a crash cut off.
+        this.#options.log.error('a job could not be journaled', { job_id: id, error });
+        this.#recoverLater();
+      })
+      .finally(() => {
+        this.#running.delete(id);
+        this.#secrets.delete(id);
+      });
+    this.#running.set(id, run);
+    return run;
+  }
+
+  /** What a crash cut off: probes what ran, runs what was approved and is young, ends the rest. Again later, where the store cannot be written. */
+  async recover(): Promise<void> {
+    try {
+      await this.#lookAtCutOff();
+    } catch (error) {
+      this.#options.log.error('the journal cannot be written', { error });
+      this.#recoverLater();
+    }
+  }
+
+  /** Waits for what runs, at most `ms` milliseconds; then what still runs is cut off and probed by the next start. */
+  async stop(ms: number): Promise<void> {
+    const { clock } = this.#options;
+    await Promise.race([Promise.all(this.#running.values()), clock.sleep(ms)]);
+    this.#stop.abort();
+  }
+
+  #recoverLater(): void {
+    const { signal } = this.#stop;
+    void this.#options.clock.sleep(journalRetry, signal).then(() => (signal.aborted ? undefined : this.recover()));
+  }
+
+  async #lookAtCutOff(): Promise<void> {
+    const { jobs, clock, executeWithin } = this.#options;
+    // What this process itself has begun by now was not cut off.
+    const cutOff = jobs.inState('running').filter((record) => !this.#running.has(record.id));
+    for (const record of cutOff) await this.#finishAfterCrash(asJob(record));
+    for (const record of jobs.inState('approved')) {
+      if (clock.now() - record.createdAt <= executeWithin) void this.start(record.id);
+      else this.#end(record.id, 'approved', 'expired');
+    }
+  }
+
+  async #run(id: string): Promise<void> {
+    const job = this.get(id);
+    if (job?.state !== 'approved') return;
+    const targets = job.plan.items.flatMap((item) => item.targets.map((target) => target.id));
+    const before = targets.map((target) => this.#targets.get(target) ?? Promise.resolve());
+    let free = (): void => undefined;
+    const turn = new Promise<void>((resolve) => {
+      free = resolve;
+    });
+    for (const target of targets) this.#targets.set(target, turn);
+    try {
+      await Promise.all(before);
+      await this.#execute(job);
+    } finally {
+      free();
+      for (const target of targets) if (this.#targets.get(target) === turn) this.#targets.delete(target);
+    }
+  }
+
+  async #execute(job: Job): Promise<void> {
+    const { clock, executor, jobs, store, events } = this.#options;
+    if (job.expiresAt !== null) {
+      // It waited for a person, and the world may have moved on since the plan was shown.
+      const again = await executor.plan(job).catch((error: unknown) => asFailure(error));
+      if (again instanceof Failure || planHash(again) !== job.planHash) {
+        this.#end(job.id, 'approved', 'plan-changed');
+        return;
+      }
+    }
+    if (!jobs.move(job.id, 'approved', 'running', clock.now())) return;
+    const several = job.plan.items.length > 1;
+    for (const step of jobs.steps(job.id)) {
+      jobs.setStep(job.id, { ...step, state: 'running' });
+      const ended = await this.#step(job, step.n);
+      if (ended === null) return;
+      // The last step and the end of the job are one transaction, so the answer is never lost between them.
+      if (step.n < job.plan.items.length - 1) {
+        jobs.setStep(job.id, ended);
+        if (several) events.progress(job, step.n + 1);
+      } else {
+        store.transaction(() => {
+          jobs.setStep(job.id, ended);
+          this.#settle(job.id, 'running', stateOf(jobs.steps(job.id)));
+        });
+      }
+    }
+  }
+
+  /** @returns null when Steward stops, and the step is left for the next start to look at */
+  async #step(job: Job, n: number): Promise<StepRecord | null> {
+    const { executor, log, ids } = this.#options;
+    try {
+      const result = await executor.run(job, n, this.#secrets.get(job.id) ?? new Map(), this.#stop.signal);
+      return { n, state: 'done', result, failure: null };
+    } catch (error) {
+      if (this.#stop.signal.aborted) return null;
+      const failure = asFailure(error);
+      const reference = failure.id === 'internal.bug' ? ids.short(8) : undefined;
+      log.error('a step failed', {
+        job_id: job.id,
+        command: job.command,
+        failure: failure.id,
+        ...(reference === undefined ? {} : { error_id: reference }),
+        error,
+      });
+      return {
+        n,
+        state: failure.id === 'homeserver.outcome-unknown' ? 'unknown' : 'failed',
+        result: null,
+        failure: recordOf(failure, reference),
+      };
+    }
+  }
+
+  async #finishAfterCrash(job: Job): Promise<void> {
+    const { jobs, log, store } = this.#options;
+    const steps: StepRecord[] = [];
+    for (const step of jobs.steps(job.id)) {
+      if (step.state === 'running') steps.push(await this.#probe(job, step));
+      else if (step.state === 'waiting') steps.push({ ...step, state: 'failed', failure: recordOf(new Failure('job.interrupted')) });
+      else steps.push(step);
+    }
+    log.warn('a job was cut off and has been looked at', { job_id: job.id, command: job.command, count: steps.length });
+    store.transaction(() => {
+      for (const step of steps) jobs.setStep(job.id, step);
+      this.#settle(job.id, 'running', stateOf(steps));
+    });
+  }
+
+  async #probe(job: Job, step: StepRecord): Promise<StepRecord> {
+    try {
+      const result = await this.#options.executor.probe(job, step.n);
+      if (result !== null) return { ...step, state: 'done', result };
+      return { ...step, state: 'failed', failure: recordOf(new Failure('job.interrupted')) };
+    } catch (error) {
+      return { ...step, state: 'unknown', failure: recordOf(new Failure('job.unknown', { cause: error })) };
+    }
+  }
+
+  #end(id: string, from: JobState, to: JobState): boolean {
+    return this.#options.store.transaction(() => this.#settle(id, from, to));
+  }
+
+  #settle(id: string, from: JobState, to: JobState): boolean {
+    const { clock, jobs, events } = this.#options;
+    if (!jobs.move(id, from, to, clock.now())) return false;
+    const job = this.get(id);
+    if (job?.undoes != null && to === 'done') jobs.setUndoneBy(job.undoes, id);
+    if (job !== null) events.settled({ ...job, steps: jobs.steps(id) });
+    return true;
+  }
+}
+
+function stateOf(steps: readonly StepRecord[]): JobState {
+  if (steps.some((step) => step.state === 'unknown')) return 'unknown';
+  return steps.every((step) => step.state === 'done') ? 'done' : 'failed';
+}
+
+function recordOf(failure: Failure, reference?: string): NonNullable<StepRecord['failure']> {
+  return {
+    id: failure.id,
+    ...(failure.attempted === undefined ? {} : { attempted: failure.attempted }),
+    reason: failure.reason,
+    hint: failure.hint,
+    ...(reference === undefined ? {} : { reference }),
+  };
+}

@@ -1,0 +1,200 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { systemClock, systemIds, type Clock } from '../../src/clock.ts';
+import { Failure } from '../../src/failures/failure.ts';
+import { JobStore } from '../../src/store/jobs.ts';
+import { Store } from '../../src/store/store.ts';
+import { silentLog } from '../../src/telemetry/log.ts';
+import type { SettledJob } from '../../src/workflow/job.ts';
+import { Jobs, type Executor } from '../../src/workflow/jobs.ts';
+import type { Plan } from '../../src/workflow/plan.ts';
+
+let dir: string;
+let store: Store;
+let now: number;
+let settled: SettledJob[];
+const clock: Clock = { ...systemClock, now: () => now };
+const plan = (...ids: string[]): Plan => ({
+  command: 'sample',
+  tier: 'change',
+  reasons: [],
+  items: ids.map((id) => ({ targets: [{ id }], changes: [[`change ${id}`]], data: { id } })),
+});
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'jobs-'));
+  store = Store.open(join(dir, 'steward.db'));
+  now = 1_000_000;
+  settled = [];
+});
+
+afterEach(() => {
+  store.close();
+  rmSync(dir, { recursive: true });
+});
+
+function jobsWith(executor: Partial<Executor>): Jobs {
+  const whole: Executor = {
+    plan: () => Promise.resolve(plan('a')),
+    run: (_job, n) => Promise.resolve({ n }),
+    probe: () => Promise.resolve(null),
+    ...executor,
+  };
+  return new Jobs({
+    store,
+    jobs: new JobStore(store),
+    clock,
+    ids: systemIds,
+    log: silentLog,
+    executor: whole,
+    events: { settled: (job) => settled.push(job), progress: () => undefined },
+    executeWithin: 300_000,
+  });
+}
+
+const request = (requestId: string, more: Partial<Parameters<Jobs['create']>[0]> = {}): Parameters<Jobs['create']>[0] => ({
+  requestId,
+  plan: plan('a'),
+  inputs: [{}],
+  requester: { kind: 'shell' },
+  origin: { kind: 'shell' },
+  confirmBy: null,
+  undo: null,
+  undoes: null,
+  ...more,
+});
+
+describe('a job', () => {
+  test('runs once, however often it is started', async () => {
+    let runs = 0;
+    const jobs = jobsWith({ run: () => Promise.resolve({ run: (runs += 1) }) });
+    const { id } = jobs.create(request('e1'));
+    await Promise.all([jobs.start(id), jobs.start(id)]);
+    await jobs.start(id);
+    expect(runs).toBe(1);
+    expect(settled).toMatchObject([{ id, state: 'done', steps: [{ state: 'done', result: { run: 1 } }] }]);
+  });
+
+  test('of one event is one', () => {
+    const jobs = jobsWith({});
+    jobs.create(request('e1'));
+    expect(() => jobs.create(request('e1'))).toThrow(/UNIQUE/);
+  });
+
+  test('that waits for a confirmation runs after it, and only of two at once one wins', async () => {
+    const jobs = jobsWith({});
+    const { id } = jobs.create(request('e1', { confirmBy: now + 1000 }));
+    await jobs.start(id);
+    expect(settled).toEqual([]);
+    expect([jobs.confirm(id), jobs.confirm(id)]).toEqual([true, false]);
+    expect(jobs.veto(id)).toBe(false);
+    await jobs.start(id);
+    expect(settled).toMatchObject([{ state: 'done' }]);
+  });
+
+  test('cannot be confirmed when its time is over, and ends as expired', () => {
+    const jobs = jobsWith({});
+    const { id } = jobs.create(request('e1', { confirmBy: now + 1000 }));
+    now += 1001;
+    expect(jobs.confirm(id)).toBe(false);
+    expect(jobs.expire()).toBe(1);
+    expect(settled).toMatchObject([{ id, state: 'expired' }]);
+  });
+
+  test('does not run when the world has moved on since its plan was shown', async () => {
+    let runs = 0;
+    const jobs = jobsWith({ plan: () => Promise.resolve(plan('b')), run: () => Promise.resolve((runs += 1)) });
+    const { id } = jobs.create(request('e1', { confirmBy: now + 1000 }));
+    jobs.confirm(id);
+    await jobs.start(id);
+    expect(runs).toBe(0);
+    expect(settled).toMatchObject([{ state: 'plan-changed' }]);
+  });
+
+  test('of several items goes on after one that fails, and says which', async () => {
+    const jobs = jobsWith({ run: (_job, n) => (n === 1 ? Promise.reject(new Failure('user.exists')) : Promise.resolve(n)) });
+    const { id } = jobs.create(request('e1', { plan: plan('a', 'b', 'c'), inputs: [{}, {}, {}] }));
+    await jobs.start(id);
+    expect(settled).toMatchObject([
+      { state: 'failed', steps: [{ state: 'done' }, { state: 'failed', failure: { id: 'user.exists' } }, { state: 'done' }] },
+    ]);
+  });
+
+  test('waits for another on the same target', async () => {
+    const order: string[] = [];
+    let free = (): void => undefined;
+    const first = new Promise<void>((resolve) => {
+      free = resolve;
+    });
+    const jobs = jobsWith({
+      run: async (job) => {
+        order.push(`begin ${job.requestId}`);
+        if (job.requestId === 'e1') await first;
+        order.push(`end ${job.requestId}`);
+        return {};
+      },
+    });
+    const one = jobs.start(jobs.create(request('e1')).id);
+    const two = jobs.start(jobs.create(request('e2')).id);
+    const other = jobs.start(jobs.create(request('e3', { plan: plan('z') })).id);
+    await other;
+    free();
+    await Promise.all([one, two]);
+    expect(settled.map(({ state }) => state)).toEqual(['done', 'done', 'done']);
+    expect(order).toEqual(['begin e1', 'begin e3', 'end e3', 'end e1', 'begin e2', 'end e2']);
+  });
+});
+
+describe('after a crash', () => {
+  /** What a kill leaves: a job that was running its second of three items. */
+  function cutOff(): string {
+    const jobs = jobsWith({});
+    const { id } = jobs.create(request('e1', { plan: plan('a', 'b', 'c'), inputs: [{}, {}, {}] }));
+    const rows = new JobStore(store);
+    rows.move(id, 'approved', 'running', now);
+    rows.setStep(id, { n: 0, state: 'done', result: 'kept', failure: null });
+    rows.setStep(id, { n: 1, state: 'running', result: null, failure: null });
+    return id;
+  }
+
+  test('what ran is looked at and never run again', async () => {
+    cutOff();
+    let runs = 0;
+    await jobsWith({ run: () => Promise.resolve((runs += 1)), probe: () => Promise.resolve('found') }).recover();
+    expect(runs).toBe(0);
+    expect(settled).toMatchObject([
+      {
+        state: 'failed',
+        steps: [
+          { state: 'done', result: 'kept' },
+          { state: 'done', result: 'found' },
+          { state: 'failed', failure: { id: 'job.interrupted' } },
+        ],
+      },
+    ]);
+  });
+
+  test('what cannot be told is unknown', async () => {
+    cutOff();
+    await jobsWith({ probe: () => Promise.reject(new Failure('homeserver.unreachable')) }).recover();
+    expect(settled).toMatchObject([{ state: 'unknown', steps: [{}, { state: 'unknown', failure: { id: 'job.unknown' } }, {}] }]);
+  });
+
+  test('what was approved and is young runs, what is old does not', async () => {
+    const before = jobsWith({});
+    const old = before.create(request('e1'));
+    now += 300_001;
+    const young = before.create(request('e2'));
+    const jobs = jobsWith({});
+    await jobs.recover();
+    await jobs.stop(1000);
+    expect(settled.map(({ id, state }) => [id, state]).sort()).toEqual(
+      [
+        [old.id, 'expired'],
+        [young.id, 'done'],
+      ].sort(),
+    );
+  });
+});
