@@ -1,0 +1,31 @@
+import type { Command } from './define.ts';
+import { help } from './help.ts';
+import { Registry } from './registry.ts';
+import { serverReload } from './server/reload.ts';
+import { serverStatus } from './server/status.ts';
+import { serverVersion } from './server/version.ts';
+import { undo } from './undo.ts';
+import { userCreate } from './user/create.ts';
+import { userDeactivate, userReactivate } from './user/deactivate.ts';
+import { userInfo } from './user/info.ts';
+import { userList } from './user/list.ts';
+import { userUpdatePassword } from './user/update-password.ts';
+import { what } from './what.ts';
+
+/** Every command there is, in the order of help. */
+const commands: readonly Command[] = [
+  help,
+  what,
+  undo,
+  userList,
+  userInfo,
+  userCreate,
+  userUpdatePassword,
+  userDeactivate,
+  userReactivate,
+  serverStatus,
+  serverVersion,
+  serverReload,
+];
+
+export const allCommands = (): Registry => new Registry(commands);

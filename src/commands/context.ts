@@ -1,0 +1,44 @@
+import type { Clock, Ids } from '../clock.ts';
+import type { Config } from '../config/schema.ts';
+import type { Secret } from '../config/secret.ts';
+import type { Synapse } from '../homeserver/synapse/synapse.ts';
+import type { SecretSink } from '../secrets/sink.ts';
+import type { Log } from '../telemetry/log.ts';
+import type { Job } from '../workflow/job.ts';
+import type { Registry } from './registry.ts';
+
+/** Who asks. The shell names no person. */
+export type Requester = { kind: 'person'; person: string; userId: string } | { kind: 'shell' };
+
+/** What `server status` tells of Steward itself. */
+export interface SelfStatus {
+  version: string;
+  /** Milliseconds since the epoch. */
+  startedAt: number;
+  /** Milliseconds since the last answered sync, or null when there was none. */
+  syncAge: number | null;
+  /** Why it is degraded, or null. */
+  degraded: string | null;
+  outboxPending: number;
+}
+
+/** What a command may use. It knows nothing of where it was typed, but for who asked. */
+export interface CommandContext {
+  requester: Requester;
+  config: Config;
+  /** Throws `config.no-homeserver` where none is configured. */
+  readonly homeserver: Synapse;
+  registry: Registry;
+  sink: SecretSink;
+  clock: Clock;
+  ids: Ids;
+  log: Log;
+  signal: AbortSignal;
+  /** Values of secret arguments, by argument name; only the shell can give any. */
+  secrets: ReadonlyMap<string, Secret>;
+  self(): SelfStatus;
+  /** The requester's last done job that can be undone and was not, or null. */
+  lastUndoable(): Job | null;
+  /** Reads the configuration file again. Throws `config.invalid`; the old one stays then. */
+  reloadConfig(): { changed: readonly string[]; needsRestart: readonly string[] };
+}

@@ -1,0 +1,320 @@
+import type { Config } from '../config/schema.ts';
+import type { Secret } from '../config/secret.ts';
+import { asFailure, Failure } from '../failures/failure.ts';
+import { code, list, text, type Inline, type Line, type Part } from '../reply/parts.ts';
+import { failureReply, type Reply } from '../reply/reply.ts';
+import type { JobOrigin } from '../workflow/job.ts';
+import type { JobRequest } from '../workflow/jobs.ts';
+import type { Plan, PlanItem } from '../workflow/plan.ts';
+import { atLeast, highestTier, type Tier } from '../workflow/tier.ts';
+import type { CommandContext, Requester } from './context.ts';
+import { listData, recordData } from './data.ts';
+import { groupOf, type ListCommand, type ReadCommand, type WriteCommand } from './define.ts';
+import { parseLine, parseWords, type Mistake, type Parsed, type ParseResult } from './grammar/parse.ts';
+import { tokenise } from './grammar/tokenise.ts';
+import { leaveFor, type Leave } from './leave.ts';
+import { mayRequest, owners } from './roles.ts';
+
+/** A command as it was asked for, wherever it was typed. */
+export interface Ask {
+  /** The event's id, or a new one for a call from the shell: one job each. */
+  id: string;
+  requester: Requester;
+  origin: JobOrigin;
+  /** A line from a room, or words that a shell has split. */
+  input: { line: string } | { words: readonly string[] };
+  /** Lines of a code block or file: each is one more command, with its words after those of the input. */
+  items: readonly string[] | null;
+  secrets: ReadonlyMap<string, Secret>;
+}
+
+/** What an ask comes to: an answer, or a job to be written down with the prompt that it needs. */
+export type Prepared = { kind: 'answer'; reply: Reply } | { kind: 'job'; request: JobRequest; leave: Leave; prompt: Reply | null };
+
+export type ContextMaker = (requester: Requester, secrets: ReadonlyMap<string, Secret>) => CommandContext;
+
+/** Reads, checks and plans what was asked. Nothing is changed here. */
+export class Dispatcher {
+  readonly #context: ContextMaker;
+
+  constructor(context: ContextMaker) {
+    this.#context = context;
+  }
+
+  /** Never throws: what goes wrong is an answer. */
+  async prepare(ask: Ask): Promise<Prepared> {
+    const ctx = this.#context(ask.requester, ask.secrets);
+    let command: string | null = null;
+    try {
+      if (ask.items !== null) return await this.#bulk(ctx, ask, ask.items);
+      const parsed = read(ctx, ask, null);
+      if (!parsed.ok) return answer(mistakeReply(parsed.mistake));
+      command = parsed.parsed.command.name;
+      return await this.#single(ctx, ask, parsed.parsed);
+    } catch (error) {
+      const failure = asFailure(error);
+      const reference = failure.id === 'internal.bug' ? ctx.ids.short(8) : undefined;
+      if (reference !== undefined)
+        ctx.log.error('a command failed', { error_id: reference, ...(command === null ? {} : { command }), error });
+      return answer(failureReply(failure, command, { reference }));
+    }
+  }
+
+  async #single(ctx: CommandContext, ask: Ask, parsed: Parsed): Promise<Prepared> {
+    const { command, flags, args } = parsed;
+    assertMayRequest(ctx, parsed, command.tier);
+    if (flags.help) {
+      const help = ctx.registry.find('help') as ReadCommand;
+      const topic = { topic: command.name.split(' ') };
+      return answer({ command: 'help', outcome: 'done', parts: help.reply(await help.read(ctx, topic), topic, ctx) });
+    }
+    if (command.name === 'undo') return this.#undo(ctx, ask);
+    if (command.kind === 'read') return answer(await readAnswer(ctx, command, args, flags));
+    if (command.kind === 'list') return answer(await listAnswer(ctx, command, args, flags));
+    return this.#write(ctx, ask, [parsed], null);
+  }
+
+  async #undo(ctx: CommandContext, ask: Ask): Promise<Prepared> {
+    const job = ctx.lastUndoable();
+    if (job?.undo == null) throw new Failure('undo.nothing', { attempted: 'undo your last change' });
+    const parsed = parseLine(ctx.registry, job.undo);
+    if (!parsed.ok) throw new TypeError(`the undo of ${job.command} does not parse`);
+    assertMayRequest(ctx, parsed.parsed, parsed.parsed.command.tier);
+    return this.#write(ctx, ask, [parsed.parsed], job.id);
+  }
+
+  /** Each item is the command's line with the item's words after it, so that options given once hold for all. */
+  async #bulk(ctx: CommandContext, ask: Ask, items: readonly string[]): Promise<Prepared> {
+    const { bulk } = ctx.config.limits;
+    const words = 'line' in ask.input ? ask.input.line.split(/\s+/u) : ask.input.words;
+    const command = ctx.registry.match(words)?.command;
+    if (command !== undefined && !(command.kind === 'write' && command.bulk))
+      throw new Failure('usage.no-input', { attempted: `run \`${command.name}\` on a list` });
+    const attempted = `run \`${command?.name ?? words[0] ?? ''}\` on ${items.length} items`;
+    if (items.length === 0) throw new Failure('usage.invalid-value', { attempted, reason: 'the list is empty' });
+    if (items.length > bulk)
+      throw new Failure('access.needs-approval', {
+        attempted,
+        reason: `more than ${bulk} items at once are catastrophic, and refused`,
+        hint: `Split the list into parts of ${bulk}.`,
+      });
+    const results = items.map((item) => read(ctx, ask, item));
+    const mistakes = results.flatMap((result, at) => (result.ok ? [] : [`line ${at + 1}: ${result.mistake.failure.message}`]));
+    const parsed = results.flatMap((result) => (result.ok ? [result.parsed] : []));
+    if (mistakes.length > 0)
+      return answer(
+        listReply(
+          command?.name ?? null,
+          new Failure('usage.invalid-value', { attempted, reason: `${mistakes.length} of the lines are wrong; nothing was run` }),
+          mistakes,
+        ),
+      );
+    const first = parsed[0];
+    if (first !== undefined) assertMayRequest(ctx, first, first.command.tier);
+    return this.#write(ctx, ask, parsed, null);
+  }
+
+  async #write(ctx: CommandContext, ask: Ask, parsed: readonly Parsed[], undoes: string | null): Promise<Prepared> {
+    const first = parsed[0];
+    if (first?.command.kind !== 'write') throw new TypeError('only a write can be planned');
+    const { command } = first;
+    const inputs = parsed.map(({ args }) => args);
+    const { plan, refused } = await planOf(ctx, command, inputs);
+    if (plan === null) {
+      const only = refused.length === 1 && parsed.length === 1 ? refused[0] : undefined;
+      if (only !== undefined) throw only.failure;
+      const attempted = `run \`${command.name}\` on ${parsed.length} items`;
+      return answer(
+        listReply(
+          command.name,
+          new Failure('access.plan-changed', {
+            attempted,
+            reason: `${refused.length} of them cannot be done; nothing was run`,
+            hint: 'Mend these lines, or take them out.',
+          }),
+          refused.map(({ n, failure }) => `line ${n + 1}: ${failure.message}`),
+        ),
+      );
+    }
+    assertMayRequest(ctx, first, plan.tier);
+    if (first.flags.dryRun)
+      return answer({
+        command: command.name,
+        outcome: 'done',
+        parts: [text({ strong: 'Dry run.' }, ' Nothing was changed.'), ...planParts(plan)],
+      });
+
+    const leave = leaveFor(plan, first.flags.yes, ask.requester);
+    if (leave === null) {
+      throw new Failure('access.needs-approval', {
+        attempted: planTitle(plan),
+        ...(plan.reasons.length === 0
+          ? {}
+          : { reason: `it is ${plan.tier}, because ${plan.reasons.join(' and ')}; Steward cannot ask a second person` }),
+      });
+    }
+    const undo = plan.items.length === 1 ? (plan.items[0]?.undo ?? null) : null;
+    const request: JobRequest = {
+      requestId: ask.id,
+      plan,
+      inputs,
+      requester: ask.requester,
+      origin: ask.origin,
+      confirmBy: leave.kind === 'none' ? null : ctx.clock.now() + ctx.config.limits.confirmation,
+      undo,
+      undoes,
+    };
+    return { kind: 'job', request, leave, prompt: leave.kind === 'none' ? null : promptReply(ctx.config, plan, ask.origin.kind) };
+  }
+}
+
+/** Plans each item; all must be possible, or none is run. */
+export async function planOf(
+  ctx: CommandContext,
+  command: WriteCommand,
+  inputs: readonly Record<string, unknown>[],
+): Promise<{ plan: Plan | null; refused: { n: number; failure: Failure }[] }> {
+  const items: PlanItem[] = [];
+  const refused: { n: number; failure: Failure }[] = [];
+  const seen = new Map<string, number>();
+  for (const [n, args] of inputs.entries()) {
+    try {
+      const item: PlanItem = await command.plan(ctx, args);
+      for (const { id } of item.targets) {
+        const earlier = seen.get(id);
+        if (earlier !== undefined)
+          throw new Failure('usage.repeated-option', { attempted: `act on ${id}`, reason: `it stands in line ${earlier + 1} already` });
+        seen.set(id, n);
+      }
+      items.push(item);
+    } catch (error) {
+      const failure = asFailure(error);
+      if (failure.id === 'internal.bug') throw error;
+      refused.push({ n, failure });
+    }
+  }
+  if (refused.length > 0) return { plan: null, refused };
+  const raised = items.flatMap((item) => (item.raise === undefined ? [] : [item.raise]));
+  const bulk: Tier[] = items.length > 1 ? ['confirmed'] : [];
+  const tier = highestTier(command.tier, ...raised.map((raise) => raise.tier), ...bulk);
+  const reasons = [
+    ...new Set([
+      ...raised.filter((raise) => atLeast(raise.tier, tier)).map((raise) => raise.reason),
+      ...(bulk.length > 0 && tier === 'confirmed' && command.tier !== 'confirmed' ? ['it acts on several targets'] : []),
+    ]),
+  ];
+  return { plan: { command: command.name, tier, reasons, items }, refused };
+}
+
+/** @param item more words, after those of the input */
+function read(ctx: CommandContext, ask: Ask, item: string | null): ParseResult {
+  if ('line' in ask.input) return parseLine(ctx.registry, item === null ? ask.input.line : `${ask.input.line} ${item}`);
+  if (item === null) return parseWords(ctx.registry, ask.input.words);
+  const words = tokenise(item);
+  return Array.isArray(words)
+    ? parseWords(ctx.registry, [...ask.input.words, ...words.map((word) => word.value)])
+    : parseLine(ctx.registry, item);
+}
+
+function assertMayRequest(ctx: CommandContext, parsed: Parsed, tier: Tier): void {
+  const group = groupOf(parsed.command);
+  if (mayRequest(ctx.config, ctx.requester, group, tier)) return;
+  const attempted = `run \`${parsed.command.name}\``;
+  const hasRole = ctx.requester.kind === 'person' && (ctx.config.people[ctx.requester.person]?.roles.length ?? 0) > 0;
+  if (!hasRole) throw new Failure('access.no-role', { attempted, hint: whomToAsk(ctx.config) });
+  throw new Failure('access.not-allowed', { attempted, reason: `your role does not include ${tier} commands of the group \`${group}\`` });
+}
+
+/** Whom a person without a role asks. */
+export function whomToAsk(config: Config): string {
+  const names = owners(config);
+  return names.length === 0
+    ? 'Nobody is an owner yet: see `people:` in the configuration.'
+    : `Ask ${names.join(' or ')} to add you to \`people:\` in the configuration.`;
+}
+
+async function readAnswer(
+  ctx: CommandContext,
+  command: ReadCommand,
+  args: Record<string, unknown>,
+  flags: Parsed['flags'],
+): Promise<Reply> {
+  const result: unknown = await command.read(ctx, args);
+  const parts = command.reply(result, args, ctx);
+  const format = flags.json ? 'json' : flags.csv ? 'csv' : null;
+  return {
+    command: command.name,
+    outcome: 'done',
+    parts,
+    wide: flags.wide,
+    ...(format === null ? {} : { data: recordData(command.name, result, format) }),
+  };
+}
+
+async function listAnswer(
+  ctx: CommandContext,
+  command: ListCommand,
+  args: Record<string, unknown>,
+  flags: Parsed['flags'],
+): Promise<Reply> {
+  const format = flags.json ? 'json' : flags.csv ? 'csv' : null;
+  if (format !== null) {
+    // The first page is asked for here, so that a failure is an answer and not half a file.
+    const pages = command.list(ctx, args, true)[Symbol.asyncIterator]() as AsyncIterator<{ rows: readonly Record<string, unknown>[] }>;
+    const first = await pages.next();
+    return {
+      command: command.name,
+      outcome: 'done',
+      parts: [text('All rows are in the file.')],
+      data: listData(command, resume(first, pages), format),
+    };
+  }
+  for await (const page of command.list(ctx, args, false))
+    return { command: command.name, outcome: 'done', parts: command.reply(page, args, ctx), wide: flags.wide };
+  return { command: command.name, outcome: 'done', parts: command.reply({ rows: [] }, args, ctx), wide: flags.wide };
+}
+
+async function* resume<T>(first: IteratorResult<T>, rest: AsyncIterator<T>): AsyncGenerator<T> {
+  for (let next = first; next.done !== true; next = await rest.next()) yield next.value;
+}
+
+/** "create @alice:example.org", or the command and how many. */
+function planTitle(plan: Plan): string {
+  const only = plan.items.length === 1 ? plan.items[0] : undefined;
+  const target = only?.targets[0]?.id;
+  return target === undefined ? `run \`${plan.command}\` on ${plan.items.length} items` : `run \`${plan.command}\` on ${target}`;
+}
+
+export function planParts(plan: Plan): Part[] {
+  const lines = plan.items.flatMap((item): Line[] => [
+    item.changes.flatMap((change, at): Inline[] => (at === 0 ? [...change] : [', ', ...change])),
+  ]);
+  const permanent = plan.items.flatMap((item) => item.permanent ?? []);
+  return [
+    list(lines),
+    ...(permanent.length === 0 ? [] : [text({ strong: 'Cannot be undone:' }), list(permanent)]),
+    text(`Tier: ${plan.tier}${plan.reasons.length === 0 ? '' : `, because ${plan.reasons.join(' and ')}`}.`),
+  ];
+}
+
+/** The shell asks its question itself. */
+function promptReply(config: Config, plan: Plan, where: JobOrigin['kind']): Reply {
+  const minutes = Math.round(config.limits.confirmation / 60_000);
+  const question = where === 'room' ? [text(`React ✅ to run it, ❌ to leave it, within ${minutes} min.`)] : [];
+  return {
+    command: plan.command,
+    outcome: 'waiting',
+    parts: [text({ strong: 'Please confirm:' }, ` ${plan.command}`), ...planParts(plan), ...question],
+  };
+}
+
+function mistakeReply(mistake: Mistake): Reply {
+  return failureReply(mistake.failure, mistake.command, { excerpt: mistake.excerpt });
+}
+
+function listReply(command: string | null, failure: Failure, lines: readonly string[]): Reply {
+  const reply = failureReply(failure, command);
+  return { ...reply, parts: [code(lines.join('\n')), ...reply.parts] };
+}
+
+const answer = (reply: Reply): Prepared => ({ kind: 'answer', reply });
