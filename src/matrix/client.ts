@@ -1,0 +1,228 @@
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { Readable } from 'node:stream';
+import { LogService } from 'matrix-bot-sdk/lib/logging/LogService.js';
+import { MatrixError } from 'matrix-bot-sdk/lib/models/MatrixError.js';
+import { doHttpRequest } from 'matrix-bot-sdk/lib/http.js';
+import type { Secret } from '../config/secret.ts';
+import type { RoomEvent, SyncAnswer } from './sync-types.ts';
+
+// The SDK writes request bodies and errors to the console by itself; Steward's log says what is worth saying.
+LogService.setLogger({ info: ignore, warn: ignore, error: ignore, debug: ignore, trace: ignore });
+function ignore(): void {
+  // nothing
+}
+
+/** A request that failed. `status` and `errcode` are null when no Matrix answer came at all. */
+export class MatrixRequestError extends Error {
+  override readonly name = 'MatrixRequestError';
+  readonly status: number | null;
+  readonly errcode: string | null;
+  /** Milliseconds that the server asks to wait. */
+  readonly retryAfter: number | null;
+
+  constructor(endpoint: string, status: number | null, errcode: string | null, retryAfter: number | null) {
+    super(`${endpoint}: ${status === null ? 'no answer' : `status ${status}`}${errcode === null ? '' : ` ${errcode}`}`);
+    this.status = status;
+    this.errcode = errcode;
+    this.retryAfter = retryAfter;
+  }
+
+  /** Whether the same request may succeed later: no answer, 429, or a server that is ill. */
+  get isTemporary(): boolean {
+    return this.status === null || this.status === 429 || this.status >= 500 || this.errcode === null;
+  }
+
+  get isUnknownToken(): boolean {
+    return this.errcode === 'M_UNKNOWN_TOKEN' || this.errcode === 'M_MISSING_TOKEN' || this.errcode === 'M_USER_DEACTIVATED';
+  }
+}
+
+/** What intake asks the server for, and nothing else of a busy server. */
+const wanted = ['m.room.message', 'm.reaction', 'm.room.encryption'];
+const filter = JSON.stringify({
+  presence: { types: [] },
+  account_data: { types: [] },
+  room: {
+    // Members, because only their events bring the news that Steward itself was put out of the room.
+    timeline: { types: [...wanted, 'm.room.member'], limit: 100 },
+    state: { types: ['m.room.encryption'], lazy_load_members: true },
+    ephemeral: { types: [] },
+    account_data: { types: [] },
+  },
+});
+
+/** The Client-Server API calls that Steward makes, over the SDK's HTTP client. Every method throws MatrixRequestError. */
+export class MatrixClient {
+  readonly #baseUrl: string;
+  readonly #token: Secret;
+
+  constructor(baseUrl: string, token: Secret) {
+    this.#baseUrl = baseUrl;
+    this.#token = token;
+  }
+
+  /** GET /_matrix/client/v3/account/whoami */
+  async whoami(): Promise<{ user_id: string; device_id?: string }> {
+    return this.#request('GET', '/_matrix/client/v3/account/whoami', { has: 'user_id' });
+  }
+
+  /** GET /_matrix/client/v3/sync; `timeout` is the long poll in milliseconds. */
+  async sync(since: string | null, timeout: number): Promise<SyncAnswer> {
+    return this.#request('GET', '/_matrix/client/v3/sync', {
+      query: { filter, timeout, ...(since === null ? {} : { since }) },
+      timeout: timeout + 30_000,
+      has: 'next_batch',
+    });
+  }
+
+  /** GET /_matrix/client/v3/rooms/{roomId}/messages backwards from `from` until `to`. */
+  async messagesBefore(roomId: string, from: string, to: string): Promise<{ chunk: RoomEvent[]; end?: string }> {
+    return this.#request('GET', `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/messages`, {
+      query: { dir: 'b', from, to, limit: 100, filter: JSON.stringify({ types: wanted }) },
+    });
+  }
+
+  /** GET /_matrix/client/v3/rooms/{roomId}/event/{eventId} */
+  async event(roomId: string, eventId: string): Promise<RoomEvent> {
+    return this.#request('GET', `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/event/${encodeURIComponent(eventId)}`);
+  }
+
+  /** @returns the content, or null when there is no such state */
+  async state(roomId: string, type: string, stateKey = ''): Promise<Record<string, unknown> | null> {
+    try {
+      return await this.#request(
+        'GET',
+        `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/state/${encodeURIComponent(type)}/${encodeURIComponent(stateKey)}`,
+      );
+    } catch (error) {
+      if (error instanceof MatrixRequestError && error.errcode === 'M_NOT_FOUND') return null;
+      throw error;
+    }
+  }
+
+  /** PUT …/send/{type}/{txnId}: the same transaction id is the same event, however often it is sent. */
+  async send(roomId: string, type: string, txnId: string, content: object): Promise<string> {
+    const answer = await this.#request<{ event_id: string }>(
+      'PUT',
+      `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/send/${encodeURIComponent(type)}/${encodeURIComponent(txnId)}`,
+      { body: content, has: 'event_id' },
+    );
+    return answer.event_id;
+  }
+
+  async redact(roomId: string, eventId: string, txnId: string, reason: string): Promise<string> {
+    const answer = await this.#request<{ event_id: string }>(
+      'PUT',
+      `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/redact/${encodeURIComponent(eventId)}/${encodeURIComponent(txnId)}`,
+      { body: { reason }, has: 'event_id' },
+    );
+    return answer.event_id;
+  }
+
+  async setState(roomId: string, type: string, stateKey: string, content: object): Promise<void> {
+    await this.#request(
+      'PUT',
+      `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/state/${encodeURIComponent(type)}/${encodeURIComponent(stateKey)}`,
+      { body: content },
+    );
+  }
+
+  async join(roomId: string): Promise<void> {
+    await this.#request('POST', `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/join`, { body: {} });
+  }
+
+  /** Leaves a room, or declines its invitation. */
+  async leave(roomId: string): Promise<void> {
+    await this.#request('POST', `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/leave`, { body: {} });
+  }
+
+  /**
+   * POST /_matrix/media/v3/upload, streamed from the disk.
+   *
+   * @returns the mxc address and the size in bytes
+   */
+  async upload(path: string, name: string, mediaType: string): Promise<{ uri: string; size: number }> {
+    const { size } = await stat(path);
+    const endpoint = 'POST /_matrix/media/v3/upload';
+    let answer: Response;
+    try {
+      answer = await fetch(`${this.#baseUrl}/_matrix/media/v3/upload?filename=${encodeURIComponent(name)}`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${this.#token.reveal()}`, 'content-type': mediaType, 'content-length': String(size) },
+        body: Readable.toWeb(createReadStream(path)),
+        duplex: 'half',
+        redirect: 'error',
+        signal: AbortSignal.timeout(600_000),
+      });
+    } catch {
+      throw new MatrixRequestError(endpoint, null, null, null);
+    }
+    const body = (await answer.json().catch(() => ({}))) as { content_uri?: string; errcode?: string; retry_after_ms?: number };
+    if (!answer.ok || body.content_uri === undefined)
+      throw new MatrixRequestError(endpoint, answer.status, body.errcode ?? null, body.retry_after_ms ?? null);
+    return { uri: body.content_uri, size };
+  }
+
+  /**
+   * GET /_matrix/client/v1/media/download/{server}/{mediaId}
+   *
+   * @param limit bytes; a larger file throws RangeError
+   */
+  async download(mxc: string, limit: number): Promise<Buffer> {
+    const [, server = '', mediaId = ''] = /^mxc:\/\/([^/]+)\/([^/]+)$/.exec(mxc) ?? [];
+    const endpoint = 'GET /_matrix/client/v1/media/download/{server}/{mediaId}';
+    let answer: Response;
+    try {
+      answer = await fetch(
+        `${this.#baseUrl}/_matrix/client/v1/media/download/${encodeURIComponent(server)}/${encodeURIComponent(mediaId)}`,
+        {
+          headers: { authorization: `Bearer ${this.#token.reveal()}` },
+          signal: AbortSignal.timeout(60_000),
+        },
+      );
+    } catch {
+      throw new MatrixRequestError(endpoint, null, null, null);
+    }
+    if (!answer.ok || answer.body === null) throw new MatrixRequestError(endpoint, answer.status, null, null);
+    const chunks: Uint8Array[] = [];
+    let size = 0;
+    for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {
+      size += chunk.length;
+      if (size > limit) throw new RangeError('the file is larger than the limit');
+      chunks.push(chunk);
+    }
+    return Buffer.concat(chunks);
+  }
+
+  async #request<T>(
+    method: 'GET' | 'PUT' | 'POST',
+    endpoint: string,
+    options: { query?: Record<string, unknown>; body?: object; timeout?: number; has?: string } = {},
+  ): Promise<T> {
+    const template = `${method} ${endpoint.split('/').slice(0, 5).join('/')}`;
+    let answer: unknown;
+    try {
+      answer = await doHttpRequest(
+        this.#baseUrl,
+        method,
+        endpoint,
+        options.query ?? null,
+        options.body ?? null,
+        { Authorization: `Bearer ${this.#token.reveal()}` },
+        options.timeout ?? 60_000,
+      );
+    } catch (error) {
+      if (error instanceof MatrixError) throw new MatrixRequestError(template, error.statusCode, error.errcode, error.retryAfterMs ?? null);
+      const status = (error as { statusCode?: unknown } | null)?.statusCode;
+      throw new MatrixRequestError(template, typeof status === 'number' ? status : null, null, null);
+    }
+    // What a proxy says with status 200 is no answer of the server: a page, or JSON without the text that must be there.
+    const isAnswer =
+      typeof answer === 'object' &&
+      answer !== null &&
+      (options.has === undefined || typeof (answer as Record<string, unknown>)[options.has] === 'string');
+    if (!isAnswer) throw new MatrixRequestError(template, 502, null, null);
+    return answer as T;
+  }
+}

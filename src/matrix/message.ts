@@ -1,0 +1,141 @@
+import { hasPills, textOfPills } from './pills.ts';
+import { quote } from '../commands/grammar/tokenise.ts';
+
+/** A command as a message carries it: what is kept of the event until it is handled. */
+export interface RoomCommand {
+  /** Without prefix and name. */
+  line: string;
+  /** Lines of a code block under it. */
+  items: string[] | null;
+  /** Root of the thread it was typed in. */
+  threadId: string | null;
+  /** The event it answers, whose file may hold the items. */
+  replyTo: string | null;
+  /** The file it is the caption of. */
+  file: string | null;
+}
+
+export type Reading =
+  | { kind: 'none' }
+  /** An edit that would be a command. */
+  | { kind: 'edit' }
+  /** It holds a password or token; nothing of it is kept. */
+  | { kind: 'secret' }
+  | { kind: 'command'; command: RoomCommand };
+
+export interface Addressing {
+  name: string;
+  barePrefix: boolean;
+  userId: string;
+}
+
+const none: Reading = { kind: 'none' };
+
+/**
+ * Reads the content of an `m.room.message`: whether it asks Steward for something, and what. Notices are other bots',
+ * and edits are never run.
+ */
+export async function readMessage(content: Record<string, unknown>, addressing: Addressing): Promise<Reading> {
+  const { msgtype } = content;
+  if (msgtype !== 'm.text' && msgtype !== 'm.file') return none;
+  const relation = recordOf(content['m.relates_to']);
+  if (relation['rel_type'] === 'm.replace') {
+    const edited = recordOf(content['m.new_content']);
+    const command = typeof edited['body'] === 'string' ? addressed(edited['body'], addressing) : null;
+    if (command === null) return none;
+    return { kind: holdsSecret(command) ? 'secret' : 'edit' };
+  }
+  const structured = structuredLine(content, addressing);
+  const text = structured ?? (await textOf(content));
+  if (text === null) return none;
+  const command = structured ?? addressed(text, addressing);
+  if (command === null) return none;
+  if (holdsSecret(command)) return { kind: 'secret' };
+  const { line, items } = splitItems(command);
+  const reply = recordOf(relation['m.in_reply_to'])['event_id'];
+  const threadId = relation['rel_type'] === 'm.thread' && typeof relation['event_id'] === 'string' ? relation['event_id'] : null;
+  // In a thread the reply is a fallback that the client made up, unless it says otherwise.
+  const isReply = typeof reply === 'string' && !(threadId !== null && relation['is_falling_back'] === true);
+  return {
+    kind: 'command',
+    command: {
+      line: line === '' ? 'help' : line,
+      items,
+      threadId,
+      replyTo: isReply ? reply : null,
+      file: msgtype === 'm.file' && typeof content['url'] === 'string' ? content['url'] : null,
+    },
+  };
+}
+
+async function textOf(content: Record<string, unknown>): Promise<string | null> {
+  const { body, filename, formatted_body: formatted } = content;
+  if (typeof body !== 'string') return null;
+  // Without a caption the body of a file is its name.
+  if (content['msgtype'] === 'm.file' && (filename === undefined || filename === body)) return null;
+  const plain = withoutQuote(body).trim();
+  if (!plain.startsWith('!') || !hasPills(formatted)) return plain;
+  // HTML may be made so that no parser survives it.
+  return (await textOfPills(formatted).catch(() => plain)).trim();
+}
+
+/** The body without the quoted message that older clients put before an answer. */
+function withoutQuote(body: string): string {
+  return body.startsWith('> ') ? body.replace(/^(?:> ?.*(?:\n|$))+\n?/, '') : body;
+}
+
+/** The command line when the text addresses Steward, else null. */
+function addressed(text: string, { name, barePrefix }: Addressing): string | null {
+  const trimmed = text.trimStart();
+  if (!trimmed.startsWith('!')) return null;
+  const rest = trimmed.slice(1);
+  const named = new RegExp(`^${name}(?=\\s|$)`, 'iu').exec(rest);
+  if (named !== null) return rest.slice(named[0].length).trim();
+  return barePrefix && /^[a-z]/iu.test(rest) ? rest.trim() : null;
+}
+
+/** MSC4391: a client that knows the command descriptions sends the arguments by name. */
+function structuredLine(content: Record<string, unknown>, { userId }: Addressing): string | null {
+  const structured = content['org.matrix.msc4391.command'];
+  if (typeof structured !== 'object' || structured === null) return null;
+  const { command, arguments: given } = structured as { command?: unknown; arguments?: unknown };
+  const mentioned = recordOf(content['m.mentions'])['user_ids'];
+  if (typeof command !== 'string' || !(Array.isArray(mentioned) && mentioned.includes(userId))) return null;
+  const options = Object.entries(recordOf(given)).flatMap(([key, value]) => {
+    if (value === true) return [`--${key}`];
+    if (value === false || value === null) return [];
+    if (Array.isArray(value)) return value.map((item) => quote(String(item)));
+    return [`--${key}=${quote(typeof value === 'string' ? value : JSON.stringify(value)) || '""'}`];
+  });
+  return [command, ...options].join(' ');
+}
+
+/** Passwords and tokens are never taken in a room; that a value follows does not matter, the habit does. Phones make one dash of two. */
+function holdsSecret(text: string): boolean {
+  return (
+    /(?:^|\s)(?:[-\u2010-\u2015\u2212]{1,2}(?:password|passwd|token|secret|access-token)(?![\w-])|-p|(?:password|passwd|token)[=:])/iu.test(
+      text,
+    ) ||
+    /\b(?:syt|mct|mat)_[A-Za-z0-9_]{16,}/u.test(text) ||
+    /AGE-SECRET-KEY-1/u.test(text)
+  );
+}
+
+function splitItems(command: string): { line: string; items: string[] | null } {
+  const [line = '', ...below] = command.split('\n');
+  const block = below.join('\n').trim();
+  const isFenced = block.startsWith('```') && block.includes('\n') && block.endsWith('```');
+  return isFenced ? { line: line.trim(), items: itemsOf(block.slice(block.indexOf('\n') + 1, -3)) } : { line: command, items: null };
+}
+
+/** One item a line; empty lines are passed over. */
+export function itemsOf(text: string): string[] {
+  return text
+    .split(/\r?\n/u)
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+}
+
+function recordOf(value: unknown): Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
+}

@@ -1,0 +1,428 @@
+import type { Clock } from '../clock.ts';
+import type { Requester } from '../commands/context.ts';
+import { whomToAsk, type Ask, type Dispatcher, type Prepared } from '../commands/dispatch.ts';
+import { mayRequest, personOf } from '../commands/roles.ts';
+import type { Config } from '../config/schema.ts';
+import { asFailure, Failure } from '../failures/failure.ts';
+import { list, text, type Line } from '../reply/parts.ts';
+import { failureReply, type Outcome, type Reply } from '../reply/reply.ts';
+import type { Inbox, InboxEvent } from '../store/inbox.ts';
+import type { Store } from '../store/store.ts';
+import type { Log } from '../telemetry/log.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import type { Job, SettledJob } from '../workflow/job.ts';
+import type { Jobs } from '../workflow/jobs.ts';
+import type { MatrixClient } from './client.ts';
+import type { Exports } from './exports.ts';
+import type { Invitation } from './intake.ts';
+import { itemsFor } from './items.ts';
+import type { Reading, RoomCommand } from './message.ts';
+import type { Place } from './outgoing.ts';
+import type { Sender } from './sender.ts';
+import { nameOfLong, type RoomWriter } from './writer.ts';
+
+export interface RoomOptions {
+  roomId: string;
+  config: () => Config;
+  client: () => MatrixClient;
+  store: Store;
+  inbox: Inbox;
+  writer: RoomWriter;
+  jobs: () => Jobs;
+  sender: Sender;
+  dispatcher: Dispatcher;
+  exports: Exports;
+  clock: Clock;
+  log: Log;
+  metrics: () => Metrics;
+  jobReply: (job: SettledJob) => Reply;
+}
+
+/** Missed commands that one message lists, so that it is never too long. */
+const missedInOne = 50;
+/** Milliseconds between edits of a progress message. */
+const progressEvery = 3000;
+/** Milliseconds after which a command shows that it is under way. */
+const hourglassAfter = 1000;
+/** Milliseconds until an event is tried again that the store had no space for. */
+const storeRetry = 5000;
+
+/** The admin room: events of the inbox become commands and confirmations, and what they come to goes into the outbox. */
+export class AdminRoom {
+  readonly #options: RoomOptions;
+  /** A person's commands run in the order in which they were typed. */
+  readonly #turns = new Map<string, Promise<void>>();
+  readonly #progress = new Map<string, { at: number; edits: number }>();
+
+  constructor(options: RoomOptions) {
+    this.#options = options;
+  }
+
+  /** Handles events that are in the inbox. A failing one is answered and logged; the others go on. */
+  handle(events: readonly InboxEvent[]): void {
+    const missed = events.filter(
+      (event) =>
+        event.type === 'm.room.message' && event.content['kind'] !== 'edit' && event.content['kind'] !== 'secret' && this.#isOld(event),
+    );
+    try {
+      if (missed.length > 0) this.#tellMissed(missed);
+    } catch (error) {
+      this.#later(missed, error);
+    }
+    for (const event of events) {
+      if (missed.includes(event)) continue;
+      const turn = (this.#turns.get(event.sender) ?? Promise.resolve()).then(() => this.#handleOne(event));
+      this.#turns.set(event.sender, turn);
+      void turn.finally(() => {
+        if (this.#turns.get(event.sender) === turn) this.#turns.delete(event.sender);
+      });
+    }
+  }
+
+  /** Resolves when every event that was given has been handled. */
+  async idle(): Promise<void> {
+    await Promise.all(this.#turns.values());
+  }
+
+  /** In the transaction that ends a job. */
+  settled(job: SettledJob): void {
+    if (job.origin.kind !== 'room') return;
+    const { writer } = this.#options;
+    const { eventId } = job.origin;
+    const reply = this.#options.jobReply(job);
+    const isDone = job.state === 'done';
+    this.#progress.delete(job.id);
+    const mentions = isDone || job.requester.kind !== 'person' ? [] : [job.requester.userId];
+    writer.reply(job.id, { ...reply, mentions }, writer.placeOf(job), null);
+    writer.unmark(eventId, '⏳');
+    writer.mark(eventId, isDone ? '✅' : '❌');
+    this.#options.metrics().command(job.command, reply.outcome, ((job.finishedAt ?? job.createdAt) - job.createdAt) / 1000);
+    queueMicrotask(() => {
+      this.#options.sender.kick();
+    });
+  }
+
+  /** One message, edited as the items of a long job end. */
+  progress(job: Job, finished: number): void {
+    const { clock, store, writer } = this.#options;
+    if (job.origin.kind !== 'room') return;
+    const now = clock.monotonic();
+    const state = this.#progress.get(job.id) ?? { at: now, edits: -1 };
+    this.#progress.set(job.id, state);
+    if (now - state.at < progressEvery) return;
+    state.at = now;
+    state.edits += 1;
+    store.transaction(() => {
+      writer.progress(job, finished, state.edits);
+    });
+    this.#options.sender.kick();
+  }
+
+  /** A message to everybody in the room, sent once for the same cause. */
+  announce(cause: string, reply: Reply): void {
+    this.#options.store.transaction(() => {
+      this.#options.writer.reply(cause, reply, this.#options.writer.open, null);
+    });
+    this.#options.sender.kick();
+  }
+
+  /** Declines an invitation to another room, and tells. */
+  async decline(invitation: Invitation): Promise<void> {
+    const { client, log } = this.#options;
+    try {
+      await client().leave(invitation.roomId);
+      this.#tellDeclined(invitation);
+    } catch (error) {
+      log.warn('an invitation could not be declined', { room_id: invitation.roomId, error });
+    }
+  }
+
+  #tellDeclined(invitation: Invitation): void {
+    this.announce(`invite-${invitation.roomId}-${invitation.inviter}`, {
+      command: null,
+      outcome: 'done',
+      parts: [
+        text(
+          'I was invited to ',
+          { id: invitation.roomId },
+          ' by ',
+          { id: invitation.inviter },
+          ' and declined. I work in this room only.',
+        ),
+      ],
+    });
+  }
+
+  async #handleOne(event: InboxEvent): Promise<void> {
+    try {
+      await this.#act(event).catch((error: unknown) => {
+        const failure = asFailure(error);
+        if (failure.id === 'store.unwritable') throw failure;
+        this.#options.log.error('an event could not be handled', { event_id: event.eventId, failure: failure.id, error });
+        this.#answer(event, failureReply(failure, null), this.#placeOfEvent(event, null));
+      });
+    } catch (error) {
+      this.#later([event], error);
+    }
+  }
+
+  /** Nothing has happened where the store could not be written: the events are still in the inbox, and tried again. */
+  #later(events: readonly InboxEvent[], error: unknown): void {
+    this.#options.log.error('events are handled later', { count: events.length, error });
+    void this.#options.clock.sleep(storeRetry).then(() => {
+      this.handle(events);
+    });
+  }
+
+  async #act(event: InboxEvent): Promise<void> {
+    if (event.type === 'm.reaction') await this.#reaction(event);
+    else await this.#message(event, event.content as unknown as Reading);
+  }
+
+  async #message(event: InboxEvent, reading: Reading): Promise<void> {
+    const { config, dispatcher, clock, client } = this.#options;
+    const started = clock.monotonic();
+    if (reading.kind === 'secret') {
+      this.#takeBackSecret(event);
+      return;
+    }
+    if (reading.kind === 'edit') {
+      this.#answer(
+        event,
+        { command: null, outcome: 'refused', parts: [text('Edited messages are not run. Send the command as a new message.')] },
+        this.#placeOfEvent(event, null),
+      );
+      return;
+    }
+    if (reading.kind === 'none') return;
+    const { command } = reading;
+    const place = this.#placeOfEvent(event, command.threadId);
+    const person = personOf(config(), event.sender);
+    if (person === null) {
+      this.#refuseStranger(event, place);
+      return;
+    }
+    const requester: Requester = { kind: 'person', person, userId: event.sender };
+    const ask: Ask = {
+      id: event.eventId,
+      requester,
+      origin: {
+        kind: 'room',
+        roomId: event.roomId,
+        eventId: event.eventId,
+        threadId: command.threadId,
+        json: /(?:^|\s)--json(?:\s|$)/.test(command.line),
+      },
+      input: { line: command.line },
+      items: await itemsFor(command, client(), event.roomId),
+      secrets: new Map(),
+    };
+    await this.#carryOut(event, await this.#timed(event.eventId, dispatcher.prepare(ask)), place, started);
+  }
+
+  async #carryOut(event: InboxEvent, prepared: Prepared, place: Place, started: number): Promise<void> {
+    const { store, jobs, sender, metrics, clock, writer } = this.#options;
+    if (prepared.kind === 'answer') {
+      const { reply } = prepared;
+      const file = await this.#spool(reply);
+      this.#answer(event, reply, place, file);
+      if (reply.command !== null) metrics().command(reply.command, reply.outcome, (clock.monotonic() - started) / 1000);
+      return;
+    }
+    const { request, leave, prompt } = prepared;
+    const job = store.transaction(() => {
+      const created = jobs().create(request);
+      if (prompt !== null) writer.prompt(created, prompt, 0);
+      this.#done(event);
+      return created;
+    });
+    sender.kick();
+    if (leave.kind === 'none') void this.#timed(event.eventId, jobs().start(job.id));
+  }
+
+  async #reaction(event: InboxEvent): Promise<void> {
+    const { config, jobs, sender, store, writer } = this.#options;
+    const { about, key } = event.content as { about: string; key: string };
+    let job = jobs().byPrompt(about);
+    if (job === null) {
+      // The reaction may have come before the answer to the prompt's own sending.
+      await sender.idle();
+      job = jobs().byPrompt(about);
+    }
+    const verdict = { '✅': true, '❌': false }[key.replace(/[\ufe0e\ufe0f]|[\u{1f3fb}-\u{1f3ff}]/gu, '')];
+    if (job?.state !== 'pending' || verdict === undefined || job.requester.kind !== 'person') {
+      this.#done(event);
+      return;
+    }
+    if (personOf(config(), event.sender) !== job.requester.person) {
+      const reply = failureReply(
+        new Failure('access.not-requester', {
+          attempted: `confirm \`${job.command}\``,
+          reason: `only ${job.requester.person} asked for it`,
+        }),
+        job.command,
+        { jobId: job.id },
+      );
+      this.#answer(event, reply, { ...writer.placeOf(job), replyTo: about });
+      return;
+    }
+    if (!mayRequest(config(), job.requester, job.command.split(' ')[0] ?? '', job.tier)) {
+      // The role went while the prompt waited.
+      this.#done(event);
+      jobs().veto(job.id);
+      return;
+    }
+    if (event.caughtUp || this.#isOld(event)) {
+      this.#askAgain(event, job);
+      return;
+    }
+    const { id, origin } = job;
+    const confirmed = store.transaction(() => {
+      this.#done(event);
+      if (verdict) return jobs().confirm(id);
+      jobs().veto(id);
+      return false;
+    });
+    if (confirmed) void this.#timed(origin.kind === 'room' ? origin.eventId : event.eventId, jobs().start(id));
+  }
+
+  /** What arrived while Steward was down is shown again, never run. */
+  #askAgain(event: InboxEvent, job: Job): void {
+    const { clock, store, sender, writer } = this.#options;
+    const prompt: Reply = {
+      command: job.command,
+      outcome: 'waiting',
+      jobId: job.id,
+      parts: [
+        text({ strong: 'Please confirm again:' }, ` ${job.command}. Your reaction came while I was away.`),
+        list(job.plan.items.flatMap((item) => item.changes)),
+        text('React ✅ to run it, ❌ to leave it.'),
+      ],
+    };
+    store.transaction(() => {
+      writer.prompt(job, prompt, clock.now());
+      this.#done(event);
+    });
+    sender.kick();
+  }
+
+  #takeBackSecret(event: InboxEvent): void {
+    const { store, sender, writer } = this.#options;
+    // Not pointed at, so that no client quotes what has just been removed.
+    const place = { ...this.#placeOfEvent(event, null), replyTo: null };
+    const reply = failureReply(new Failure('usage.secret-in-command'), null);
+    store.transaction(() => {
+      writer.redact(event.eventId, 'it held a secret');
+      writer.reply(event.eventId, { ...reply, mentions: [event.sender] }, place, null);
+      this.#done(event);
+    });
+    sender.kick();
+  }
+
+  #refuseStranger(event: InboxEvent, place: Place): void {
+    const { config, store, sender, writer } = this.#options;
+    const reply = failureReply(new Failure('access.no-role', { hint: whomToAsk(config()) }), null);
+    store.transaction(() => {
+      // One refusal a person: a room of strangers is not flooded.
+      writer.reply(`no-role-${event.sender}`, reply, place, null);
+      this.#done(event);
+    });
+    sender.kick();
+  }
+
+  #tellMissed(events: readonly InboxEvent[]): void {
+    for (let at = 0; at < events.length; at += missedInOne) this.#tellSomeMissed(events.slice(at, at + missedInOne));
+  }
+
+  #tellSomeMissed(events: readonly InboxEvent[]): void {
+    const { clock, store, sender, writer } = this.#options;
+    const now = clock.now();
+    const lines = events.map((event): Line => {
+      const line = (event.content['command'] as RoomCommand | undefined)?.line ?? '';
+      const seconds = event.ageMs === null ? null : Math.round((event.ageMs + now - event.receivedAt) / 1000);
+      const ago = seconds === null ? '' : seconds < 120 ? `, ${seconds} s ago` : `, ${Math.round(seconds / 60)} min ago`;
+      // Only its first words: arguments may be anything, and nobody is there to see a mistake.
+      return [{ code: `!${line.split(/\s+/u).slice(0, 2).join(' ').slice(0, 40)} …` }, ' by ', { id: event.sender }, ago];
+    });
+    const first = events[0];
+    if (first === undefined) return;
+    store.transaction(() => {
+      writer.reply(
+        `missed-${first.eventId}`,
+        {
+          command: null,
+          outcome: 'refused',
+          parts: [text({ strong: 'Not run,' }, ' because they were sent while I was away. Send again what is still wanted:'), list(lines)],
+          mentions: [...new Set(events.map((event) => event.sender))],
+        },
+        writer.open,
+        null,
+      );
+      for (const event of events) this.#done(event);
+    });
+    sender.kick();
+  }
+
+  /** Writes the rows or the long text of a reply to a file. @returns its path, or null when there is none */
+  async #spool(reply: Reply): Promise<string | null> {
+    const { exports, writer } = this.#options;
+    if (reply.data !== undefined) return exports.write(reply.data.name, reply.data.chunks);
+    const long = writer.tooLong(reply);
+    return long === null ? null : exports.write(nameOfLong(reply), asChunks(long));
+  }
+
+  #answer(event: InboxEvent, reply: Reply, place: Place, file: string | null = null): void {
+    const { store, sender, writer } = this.#options;
+    store.transaction(() => {
+      writer.reply(event.eventId, reply, place, file);
+      writer.unmark(event.eventId, '⏳');
+      const failed: Outcome[] = ['failed', 'usage', 'refused', 'unreachable'];
+      if (event.type === 'm.room.message' && failed.includes(reply.outcome)) writer.mark(event.eventId, '❌');
+      this.#done(event);
+    });
+    sender.kick();
+  }
+
+  /** ⏳ on a command that takes long; its answer takes it away. */
+  async #timed<T>(eventId: string, work: Promise<T>): Promise<T> {
+    const { clock, log, store, sender, writer } = this.#options;
+    const done = new AbortController();
+    const hourglass = clock
+      .sleep(hourglassAfter, done.signal)
+      .then(() => {
+        if (done.signal.aborted) return;
+        store.transaction(() => {
+          writer.mark(eventId, '⏳');
+        });
+        sender.kick();
+      })
+      .catch((error: unknown) => {
+        // It is for show: the work goes on without it.
+        log.warn('a command could not be marked', { event_id: eventId, error });
+      });
+    try {
+      return await work;
+    } finally {
+      done.abort();
+      await hourglass;
+    }
+  }
+
+  #done(event: InboxEvent): void {
+    const { clock, inbox, store } = this.#options;
+    store.transaction(() => inbox.handled(event.eventId, clock.now()));
+  }
+
+  #isOld(event: InboxEvent): boolean {
+    const { clock, config } = this.#options;
+    return event.ageMs === null || event.ageMs + (clock.now() - event.receivedAt) > config().limits.commandAge;
+  }
+
+  #placeOfEvent(event: InboxEvent, threadId: string | null): Place {
+    return { roomId: event.roomId, replyTo: event.eventId, threadId };
+  }
+}
+
+async function* asChunks(body: string): AsyncGenerator<string> {
+  yield await Promise.resolve(body);
+}

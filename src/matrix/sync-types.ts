@@ -1,0 +1,23 @@
+/** The parts of a /sync answer that Steward reads (Matrix Client-Server API, "Syncing"). */
+export interface RoomEvent {
+  event_id: string;
+  type: string;
+  sender: string;
+  origin_server_ts: number;
+  content: Record<string, unknown>;
+  state_key?: string;
+  /** `age` is in milliseconds, by the homeserver's own clock. */
+  unsigned?: { age?: number; transaction_id?: string };
+}
+
+export interface SyncAnswer {
+  next_batch: string;
+  rooms?: {
+    join?: Record<
+      string,
+      { state?: { events?: RoomEvent[] }; timeline?: { events?: RoomEvent[]; limited?: boolean; prev_batch?: string } }
+    >;
+    leave?: Record<string, unknown>;
+    invite?: Record<string, { invite_state?: { events?: Pick<RoomEvent, 'type' | 'sender' | 'content' | 'state_key'>[] } }>;
+  };
+}

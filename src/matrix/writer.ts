@@ -1,0 +1,112 @@
+import type { Clock } from '../clock.ts';
+import type { Config } from '../config/schema.ts';
+import { text } from '../reply/parts.ts';
+import { renderPlain, type TextOptions } from '../reply/plain.ts';
+import type { Reply } from '../reply/reply.ts';
+import type { Outbox, OutboxKind } from '../store/outbox.ts';
+import type { Job } from '../workflow/job.ts';
+import { contentOf, fileContentOf, longestBody, reactionOf, txnId, type Place } from './outgoing.ts';
+
+/** What an entry has beside its content. */
+interface More {
+  kind?: Exclude<OutboxKind, 'm.room.message'>;
+  aboutTxn?: string;
+  jobId?: string;
+  file?: string;
+}
+
+/**
+ * Puts what is said in the room into the outbox, always inside the caller's transaction. The transaction ids come from
+ * the cause and the purpose, so that the same thing said again is the same event.
+ */
+export class RoomWriter {
+  readonly #roomId: string;
+  readonly #outbox: Outbox;
+  readonly #clock: Clock;
+  readonly #config: () => Config;
+
+  constructor(options: { roomId: string; outbox: Outbox; clock: Clock; config: () => Config }) {
+    this.#roomId = options.roomId;
+    this.#outbox = options.outbox;
+    this.#clock = options.clock;
+    this.#config = options.config;
+  }
+
+  /** A place of its own in the room, which answers nothing. */
+  get open(): Place {
+    return { roomId: this.#roomId, replyTo: null, threadId: null };
+  }
+
+  placeOf(job: Job): Place {
+    return job.origin.kind === 'room' ? { roomId: this.#roomId, replyTo: job.origin.eventId, threadId: job.origin.threadId } : this.open;
+  }
+
+  /** The plain text of a reply when it is too long for a message, else null. */
+  tooLong(reply: Reply): string | null {
+    const body = renderPlain(reply.parts, this.#text(reply));
+    return body.length <= longestBody ? null : body;
+  }
+
+  /** @param file path of the rows or the long text of the reply; null when there is none, and what is too long is cut */
+  reply(cause: string, reply: Reply, place: Place, file: string | null): void {
+    const long = this.tooLong(reply);
+    const rest = file === null ? 'The rest was cut.' : 'All of it is in the file.';
+    const shown = long === null ? reply : { ...reply, parts: [text(`${long.slice(0, 500)}…`), text(rest)] };
+    this.#add(txnId(cause, 'reply'), contentOf(shown, place, this.#text(reply)));
+    if (file === null) return;
+    const { name, mediaType } = reply.data ?? { name: nameOfLong(reply), mediaType: 'text/plain' };
+    this.#add(txnId(cause, 'file'), fileContentOf(reply, place, name, mediaType), { kind: 'file', file });
+  }
+
+  /** The question of a job, with the reactions that answer it. A later `round` asks again. */
+  prompt(job: Job, prompt: Reply, round: number): void {
+    const txn = txnId(job.id, `prompt-${round}`);
+    const mentions = job.requester.kind === 'person' ? [job.requester.userId] : [];
+    const reply = { ...prompt, jobId: job.id, mentions };
+    this.#add(txn, contentOf(reply, this.placeOf(job), this.#text(reply)), { jobId: job.id });
+    for (const key of ['✅', '❌']) {
+      this.#add(txnId(job.id, `prompt-${round}-${key}`), reactionOf(null, key), { kind: 'm.reaction', aboutTxn: txn });
+    }
+  }
+
+  /** How far a job is: the first time a message, then edits of it. */
+  progress(job: Job, finished: number, edits: number): void {
+    const line = `⏳ ${job.command}: ${finished} of ${job.plan.items.length} done.`;
+    const reply: Reply = { command: job.command, outcome: 'waiting', jobId: job.id, parts: [text(line)] };
+    const content = contentOf(reply, this.placeOf(job), this.#text(reply));
+    const first = txnId(job.id, 'progress-0');
+    if (edits === 0) {
+      this.#add(first, content);
+      return;
+    }
+    const edit = { ...content, body: `* ${line}`, 'm.new_content': content, 'm.relates_to': { rel_type: 'm.replace' } };
+    this.#add(txnId(job.id, `progress-${edits}`), edit, { aboutTxn: first });
+  }
+
+  redact(eventId: string, reason: string): void {
+    this.#add(txnId(eventId, 'redact'), { redacts: eventId, reason }, { kind: 'redaction' });
+  }
+
+  /** A reaction on somebody's message. */
+  mark(eventId: string, key: string): void {
+    this.#add(txnId(eventId, `mark-${key}`), reactionOf(eventId, key), { kind: 'm.reaction' });
+  }
+
+  /** Takes a reaction of ours away again, where there is one. */
+  unmark(eventId: string, key: string): void {
+    const mark = txnId(eventId, `mark-${key}`);
+    if (this.#outbox.has(mark)) this.#add(txnId(eventId, `unmark-${key}`), { reason: 'done' }, { kind: 'redaction', aboutTxn: mark });
+  }
+
+  #add(txn: string, content: Record<string, unknown>, more: More = {}): void {
+    this.#outbox.add({ txnId: txn, roomId: this.#roomId, content, ...more, kind: more.kind ?? 'm.room.message' }, this.#clock.now());
+  }
+
+  #text(reply: Pick<Reply, 'wide'>): TextOptions {
+    return { timeZone: this.#config().timeZone, prefix: '!', wide: reply.wide === true };
+  }
+}
+
+export function nameOfLong(reply: Reply): string {
+  return `${reply.command?.replaceAll(' ', '-') ?? 'answer'}.txt`;
+}
