@@ -1,0 +1,299 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { createAlertChannels } from './alerts/channels.ts';
+import { Reloadable } from './config/reloadable.ts';
+import { Failure } from './failures/failure.ts';
+import { openCore, type Core } from './core.ts';
+import { MatrixClient } from './matrix/client.ts';
+import { Connection } from './matrix/connection.ts';
+import { descriptionsOf, descriptionType } from './matrix/descriptions.ts';
+import { Exports } from './matrix/exports.ts';
+import { greeting } from './matrix/greeting.ts';
+import { Intake, type Batch } from './matrix/intake.ts';
+import { AdminRoom } from './matrix/room.ts';
+import { Sender } from './matrix/sender.ts';
+import { RoomWriter } from './matrix/writer.ts';
+import { Facts } from './store/facts.ts';
+import { Inbox } from './store/inbox.ts';
+import { Outbox } from './store/outbox.ts';
+import { startHttp, type HealthCheck, type HttpListener } from './telemetry/http.ts';
+import { createLog, silentLog } from './telemetry/log.ts';
+import { createPrometheusMetrics } from './telemetry/prometheus.ts';
+import { systemClock } from './clock.ts';
+import type { ShellSession } from './terminal/session.ts';
+import { serveSocket } from './terminal/socket-server.ts';
+import { version } from './version.ts';
+
+const second = 1000;
+const hour = 3600 * second;
+/** Events and replies are forgotten after this; a repeated event is older than any command by then. */
+const remember = 7 * 24 * hour;
+/** A sync that has not been answered for so long means that nothing is heard. */
+const staleSync = 90 * second;
+
+export interface Daemon {
+  /** Resolves with the exit code. */
+  stopped: Promise<number>;
+  stop(reason: string): void;
+}
+
+/**
+ * Starts Steward: takes the store, listens on the socket, connects to the room. Without a homeserver, or with one that
+ * is down, it stays up for the shell.
+ *
+ * @throws Failure `config.*`, `store.*`, `http.not-listening`
+ */
+export async function startDaemon({ configPath }: { configPath: string }): Promise<Daemon> {
+  const config = new Reloadable(configPath, process.env);
+  const log = createLog({ ...config.current.log, clock: systemClock });
+  const core = await openCore(config, log);
+  const stopping = new AbortController();
+  const room = config.current.homeserver === undefined || config.current.room === undefined ? null : openRoom(core, stopping.signal);
+  const socket = await serveSocket(join(config.current.dataDir, 'steward.sock'), core.session(), log);
+  const listener = await listen(core, room);
+  const reload = (): void => {
+    try {
+      const outcome = config.reload();
+      core.hooks.reloaded(outcome.changed);
+      log.info('the configuration was read again', { count: outcome.changed.length });
+    } catch (error) {
+      log.error('the configuration cannot be read again; the old one stays', { error });
+    }
+  };
+  process.on('SIGHUP', reload);
+  core.hooks.reloaded = () => {
+    room?.connection.retry();
+    room?.sender.wake();
+  };
+  if (room === null) {
+    log.warn('no homeserver or room is configured; commands are taken from the shell only');
+    await core.jobs.recover();
+  }
+  const housekeeping = keepHouse(core, room, stopping.signal);
+  void room?.connection.run();
+
+  let stop: (reason: string) => void = () => undefined;
+  const stopped = new Promise<string>((resolve) => {
+    stop = resolve;
+  }).then(async (reason) => {
+    log.info('stopping', { reason });
+    process.off('SIGHUP', reload);
+    stopping.abort();
+    await room?.stop();
+    await core.jobs.stop(10 * second);
+    await room?.sender.idle();
+    await socket.close();
+    await listener?.close();
+    // A sync that is still open is let go: what it brings is not taken any more.
+    await housekeeping;
+    core.close();
+    return 0;
+  });
+  return { stopped, stop };
+}
+
+/** The same commands in a process of their own, where no daemon runs. Takes the store. */
+export async function openLocalSession(configPath: string): Promise<ShellSession> {
+  const core = await openCore(new Reloadable(configPath, process.env), silentLog);
+  const session = core.session();
+  return {
+    run: (request) => session.run(request),
+    decide: (jobId, yes) => session.decide(jobId, yes),
+    close: async () => {
+      await core.jobs.stop(10 * second);
+      core.close();
+    },
+  };
+}
+
+interface Room {
+  connection: Connection;
+  admin: AdminRoom;
+  sender: Sender;
+  outbox: Outbox;
+  inbox: Inbox;
+  exports: Exports;
+  stop(): Promise<void>;
+}
+
+function openRoom(core: Core, signal: AbortSignal): Room {
+  const { config, clock, ids, log, store, hooks } = core;
+  const roomId = config.current.room?.id ?? '';
+  const userId = config.current.homeserver?.userId ?? '';
+  const facts = new Facts(store);
+  const inbox = new Inbox(store);
+  const outbox = new Outbox(store);
+  const exports = new Exports(join(config.current.dataDir, 'exports'), clock, ids);
+  let client: MatrixClient | null = null;
+  let clientFor: unknown;
+  const clientNow = (): MatrixClient => {
+    const { homeserver } = config.current;
+    if (homeserver === undefined) throw new Failure('config.no-homeserver');
+    if (client === null || clientFor !== homeserver) {
+      client = new MatrixClient(homeserver.url, homeserver.accessToken);
+      clientFor = homeserver;
+    }
+    return client;
+  };
+  const addressing = (): { name: string; barePrefix: boolean; userId: string } => ({
+    name: config.current.room?.name ?? 'steward',
+    barePrefix: config.current.room?.barePrefix ?? true,
+    userId,
+  });
+  const sender = new Sender({
+    client: clientNow,
+    store,
+    outbox,
+    clock,
+    ids,
+    log,
+    sent: (entry, eventId) => {
+      if (entry.jobId !== null) core.jobStore.setPrompt(entry.jobId, eventId);
+    },
+    tokenLost: () => {
+      connection.retry();
+    },
+    mayWrite: () => facts.get('room_encrypted') !== roomId,
+  });
+  const admin = new AdminRoom({
+    roomId,
+    config: () => config.current,
+    client: clientNow,
+    store,
+    inbox,
+    writer: new RoomWriter({ roomId, outbox, clock, config: () => config.current }),
+    jobs: () => core.jobs,
+    sender,
+    dispatcher: core.dispatcher,
+    exports,
+    clock,
+    log,
+    metrics: () => hooks.metrics,
+    jobReply: core.jobReply,
+  });
+  const connection = new Connection({
+    client: clientNow,
+    intake: new Intake({ client: clientNow, store, inbox, facts, clock, roomId, addressing }),
+    clock,
+    ids,
+    log,
+    roomId,
+    userId,
+    deviceId: config.current.homeserver?.deviceId ?? null,
+    isEncrypted: () => facts.get('room_encrypted') === roomId,
+    received: (batch: Batch) => {
+      sender.wake();
+      admin.handle(batch.fresh);
+      for (const invitation of batch.invitations) if (invitation.roomId !== roomId) void admin.decline(invitation);
+    },
+    ready: () => {
+      log.info('ready', { room_id: roomId, user_id: userId });
+      if (facts.get('greeted') !== roomId) {
+        admin.announce(`hello-${roomId}`, greeting(config.current));
+        facts.set('greeted', roomId);
+      }
+      void core.jobs.recover();
+      void publishDescriptions(core, clientNow(), facts, roomId, userId);
+      sender.kick();
+    },
+    degraded: (failure) => {
+      if (failure.id === 'access.encrypted-room') facts.set('room_encrypted', roomId);
+      if (failure.retry) return;
+      for (const channel of createAlertChannels(config.current.alerts, clock)) {
+        channel
+          .send(
+            {
+              id: failure.id,
+              severity: 'critical',
+              title: 'Steward does not hear its admin room',
+              body: `error: ${failure.message}\nhint: ${failure.hint}`,
+              at: clock.now(),
+            },
+            signal,
+          )
+          .catch((error: unknown) => {
+            log.error('an alert could not be delivered', { channel: channel.name, error });
+          });
+      }
+    },
+  });
+  hooks.settled = (job) => {
+    admin.settled(job);
+  };
+  hooks.progress = (job, finished) => {
+    admin.progress(job, finished);
+  };
+  hooks.self = () => ({ syncAge: connection.syncAge, degraded: connection.degraded?.message ?? null, outboxPending: outbox.pending() });
+  // What an earlier run had taken in and not handled.
+  admin.handle(inbox.waiting());
+  return {
+    connection,
+    admin,
+    sender,
+    outbox,
+    inbox,
+    exports,
+    stop: async () => {
+      connection.stop();
+      await Promise.race([admin.idle(), clock.sleep(5 * second)]);
+      await Promise.race([sender.idle(), clock.sleep(3 * second)]);
+      sender.stop();
+    },
+  };
+}
+
+async function listen(core: Core, room: Room | null): Promise<HttpListener | null> {
+  const { listen: address } = core.config.current.http;
+  if (address === undefined) return null;
+  const { clock, log, store, hooks } = core;
+  const metrics = await createPrometheusMetrics({ version, clock });
+  metrics.observe(() => ({
+    ...(room?.connection.syncAge == null ? {} : { syncAge: room.connection.syncAge / 1000 }),
+    ...(room === null ? {} : { outboxPending: room.outbox.pending() }),
+    jobs: Object.fromEntries(core.jobStore.countByState()),
+  }));
+  hooks.metrics = metrics;
+  const checks = (): Promise<HealthCheck[]> =>
+    Promise.resolve([
+      { name: 'store', ok: store.isWritable() },
+      { name: 'homeserver', ok: room !== null && room.connection.degraded === null },
+      { name: 'sync', ok: room?.connection.syncAge != null && room.connection.syncAge < staleSync },
+    ]);
+  return startHttp({ listen: address, health: { checks }, metrics, log, clock });
+}
+
+/** Tells clients that know MSC4391 the commands, once for each set of them. */
+async function publishDescriptions(core: Core, client: MatrixClient, facts: Facts, roomId: string, userId: string): Promise<void> {
+  const descriptions = descriptionsOf(core.registry, userId);
+  const digest = createHash('sha256')
+    .update(JSON.stringify([roomId, descriptions]))
+    .digest('hex');
+  if (facts.get('descriptions') === digest) return;
+  try {
+    for (const { stateKey, content } of descriptions) await client.setState(roomId, descriptionType, stateKey, content);
+    facts.set('descriptions', digest);
+  } catch (error) {
+    core.log.info('the command descriptions were not published', { error });
+  }
+}
+
+/** What time ends: confirmations, delivered secrets, old files and events. */
+async function keepHouse(core: Core, room: Room | null, signal: AbortSignal): Promise<void> {
+  const { clock, jobs, log, sink } = core;
+  let pruned = Number.NEGATIVE_INFINITY;
+  while (!signal.aborted) {
+    try {
+      jobs.expire();
+      await sink.expire(clock.now());
+      if (clock.monotonic() - pruned > hour) {
+        pruned = clock.monotonic();
+        await room?.exports.prune();
+        room?.inbox.prune(clock.now() - remember);
+        room?.outbox.prune(clock.now() - remember);
+      }
+    } catch (error) {
+      log.error('housekeeping failed', { error });
+    }
+    await clock.sleep(5 * second, signal);
+  }
+}

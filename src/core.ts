@@ -1,0 +1,199 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { systemClock, systemIds, type Clock, type Ids } from './clock.ts';
+import { allCommands } from './commands/all.ts';
+import type { CommandContext, Requester, SelfStatus } from './commands/context.ts';
+import { Dispatcher } from './commands/dispatch.ts';
+import { CommandExecutor } from './commands/executor.ts';
+import { jobReply } from './commands/job-reply.ts';
+import type { Reloadable } from './config/reloadable.ts';
+import type { Config } from './config/schema.ts';
+import type { Secret } from './config/secret.ts';
+import { Failure } from './failures/failure.ts';
+import { SynapseHttp } from './homeserver/synapse/http.ts';
+import { Synapse } from './homeserver/synapse/synapse.ts';
+import type { Reply } from './reply/reply.ts';
+import { FileSink } from './secrets/file-sink.ts';
+import { Deliveries } from './store/deliveries.ts';
+import { JobStore } from './store/jobs.ts';
+import { takeLock } from './store/lock.ts';
+import { Store } from './store/store.ts';
+import type { Log } from './telemetry/log.ts';
+import { noMetrics, type Metrics } from './telemetry/metrics.ts';
+import { LocalSession, ShellWaiters } from './terminal/session.ts';
+import { version } from './version.ts';
+import { asJob, type Job, type SettledJob } from './workflow/job.ts';
+import { Jobs } from './workflow/jobs.ts';
+
+/** Milliseconds that a start waits for another process to let go of the store. */
+const lockWait = 5000;
+
+export interface CoreHooks {
+  metrics: Metrics;
+  /** What a connection adds to the status; null where there is none. */
+  self: () => Pick<SelfStatus, 'syncAge' | 'degraded' | 'outboxPending'>;
+  settled: (job: SettledJob) => void;
+  progress: (job: Job, finished: number) => void;
+  reloaded: (changed: readonly string[]) => void;
+}
+
+/** The parts that daemon and shell share: everything but the room. */
+export interface Core {
+  config: Reloadable;
+  clock: Clock;
+  ids: Ids;
+  log: Log;
+  store: Store;
+  jobs: Jobs;
+  jobStore: JobStore;
+  dispatcher: Dispatcher;
+  waiters: ShellWaiters;
+  registry: ReturnType<typeof allCommands>;
+  sink: FileSink;
+  hooks: CoreHooks;
+  jobReply: (job: SettledJob) => Reply;
+  session(): LocalSession;
+  close(): void;
+}
+
+/**
+ * Takes the store and puts the parts together.
+ *
+ * @throws Failure `store.locked` when another Steward owns the store, and the other failures of `store`
+ */
+export async function openCore(config: Reloadable, log: Log): Promise<Core> {
+  const clock = systemClock;
+  const ids = systemIds;
+  const startedAt = clock.now();
+  const { dataDir } = config.current;
+  makeFolder(dataDir);
+  const lock = await takeLock(join(dataDir, 'steward.lock'), lockWait, clock);
+  let store: Store;
+  try {
+    store = Store.open(join(dataDir, 'steward.db'));
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+  const registry = allCommands();
+  const jobStore = new JobStore(store);
+  const waiters = new ShellWaiters();
+  const sink = new FileSink(
+    config.current.secrets.file.dir ?? join(dataDir, 'secrets'),
+    config.current.secrets.file.expire,
+    new Deliveries(store),
+    clock,
+  );
+  const hooks: CoreHooks = {
+    metrics: noMetrics,
+    self: () => ({ syncAge: null, degraded: null, outboxPending: 0 }),
+    settled: () => undefined,
+    progress: () => undefined,
+    reloaded: () => undefined,
+  };
+  const stopping = new AbortController();
+  const homeserver = memoised(config, (homeserverConfig) => {
+    const http = (baseUrl: string): SynapseHttp =>
+      new SynapseHttp({
+        baseUrl,
+        token: homeserverConfig.accessToken,
+        clock,
+        observe: ({ method, path }, status, duration) => {
+          hooks.metrics.homeserverRequest(method, path, status, duration / 1000);
+        },
+      });
+    return new Synapse(homeserverConfig.serverName, http(homeserverConfig.adminUrl ?? homeserverConfig.url), http(homeserverConfig.url));
+  });
+  const context = (requester: Requester, secrets: ReadonlyMap<string, Secret>): CommandContext => ({
+    requester,
+    secrets,
+    config: config.current,
+    get homeserver() {
+      return homeserver();
+    },
+    registry,
+    sink,
+    clock,
+    ids,
+    log,
+    signal: stopping.signal,
+    self: () => ({ version, startedAt, ...hooks.self() }),
+    lastUndoable: () => {
+      const record = jobStore.lastUndoable(requester);
+      return record === null ? null : asJob(record);
+    },
+    reloadConfig: () => {
+      const outcome = config.reload();
+      hooks.reloaded(outcome.changed);
+      return outcome;
+    },
+  });
+  const dispatcher = new Dispatcher(context);
+  const jobs = new Jobs({
+    store,
+    jobs: jobStore,
+    clock,
+    ids,
+    log,
+    executor: new CommandExecutor(context),
+    events: {
+      settled: (job) => {
+        waiters.settled(job);
+        hooks.settled(job);
+      },
+      progress: (job, finished) => {
+        hooks.progress(job, finished);
+      },
+    },
+    executeWithin: config.current.limits.commandAge,
+  });
+  const replyOf = (job: SettledJob): Reply => jobReply(context(job.requester, new Map()), job);
+  return {
+    config,
+    clock,
+    ids,
+    log,
+    store,
+    jobs,
+    jobStore,
+    dispatcher,
+    waiters,
+    registry,
+    sink,
+    hooks,
+    jobReply: replyOf,
+    session: () => new LocalSession({ store, dispatcher, jobs, waiters, ids, jobReply: replyOf }),
+    close: () => {
+      stopping.abort();
+      store.close();
+      lock.release();
+    },
+  };
+}
+
+/** Made again when the homeserver's part of the configuration is another, such as after a new token. */
+function memoised<T>(config: Reloadable, make: (homeserver: NonNullable<Config['homeserver']>) => T): () => T {
+  let madeFor: unknown;
+  let made: T;
+  return () => {
+    const { homeserver } = config.current;
+    if (homeserver === undefined) throw new Failure('config.no-homeserver');
+    if (madeFor !== homeserver) {
+      made = make(homeserver);
+      madeFor = homeserver;
+    }
+    return made;
+  };
+}
+
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new Failure('store.unwritable', {
+      attempted: `make the folder ${path}`,
+      reason: `it cannot be made (${(error as NodeJS.ErrnoException).code ?? 'unknown'})`,
+      cause: error,
+    });
+  }
+}
