@@ -1,0 +1,165 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startProxy, type FaultAction, type Proxy } from '../../kit/proxy.ts';
+import { startSynapse, type Account, type Synapse } from '../../kit/synapse.ts';
+import { allCommands } from '../../src/commands/all.ts';
+import { tokenise } from '../../src/commands/grammar/tokenise.ts';
+import { Reloadable } from '../../src/config/reloadable.ts';
+import { openCore, type Core } from '../../src/core.ts';
+import type { ShellMessage } from '../../src/terminal/session.ts';
+import { silentLog } from '../../src/telemetry/log.ts';
+
+/** Each write of the registry, through the same road as the shell, with a proxy that sees and lies. */
+
+let synapse: Synapse;
+let proxy: Proxy;
+let core: Core;
+let dir: string;
+let eye: Account;
+
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'conformance-'));
+  synapse = await startSynapse({ dir: join(dir, 'synapse'), serverName: 'example.org' });
+  proxy = await startProxy(synapse.url);
+  const bot = await synapse.register({ localpart: 'steward', admin: true });
+  eye = await synapse.register({ localpart: 'eye', admin: true });
+  mkdirSync(join(dir, 'steward'));
+  writeFileSync(join(dir, 'steward/token'), bot.accessToken, { mode: 0o600 });
+  writeFileSync(
+    join(dir, 'steward/steward.yaml'),
+    `data_dir: data\nhomeserver:\n  url: ${proxy.url}\n  server_name: example.org\n  user_id: '@steward:example.org'\n  access_token_file: token\n`,
+  );
+  core = await openCore(new Reloadable(join(dir, 'steward/steward.yaml'), {}), silentLog);
+}, 120_000);
+
+afterAll(async () => {
+  core.close();
+  await proxy.stop();
+  await synapse.stop();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+type Reply = Extract<ShellMessage, { type: 'reply' }>;
+
+/** Runs a line as the shell does, with yes to every prompt. */
+async function run(line: string): Promise<Reply> {
+  const tokens = tokenise(line);
+  if (!Array.isArray(tokens)) throw new Error(line);
+  const session = core.session();
+  let reply: Reply | undefined;
+  for await (const message of session.run({ words: tokens.map((token) => token.value), items: null, secrets: {} })) {
+    if (message.type === 'prompt') await session.decide(message.jobId, true);
+    if (message.type === 'reply') reply = message;
+  }
+  if (reply === undefined) throw new Error('no reply');
+  return reply;
+}
+
+/** The account as another admin sees it, past the proxy and past the code under test. */
+async function look(userId: string): Promise<{ deactivated: boolean; displayname: string | null } | null> {
+  const answer = await fetch(`${synapse.url}/_synapse/admin/v2/users/${encodeURIComponent(userId)}`, {
+    headers: { authorization: `Bearer ${eye.accessToken}` },
+  });
+  return answer.status === 404 ? null : ((await answer.json()) as { deactivated: boolean; displayname: string | null });
+}
+
+async function deactivated(localpart: string): Promise<void> {
+  await synapse.register({ localpart });
+  await fetch(`${synapse.url}/_synapse/admin/v1/deactivate/@${localpart}:example.org`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${eye.accessToken}` },
+    body: '{}',
+  });
+}
+
+/** How each write is tried: a line with NAME in it, and what must be there before. Null: it writes to no homeserver. */
+const writes: Record<string, { line: string; before: (localpart: string) => Promise<unknown> } | null> = {
+  'user create': { line: 'user create NAME', before: () => Promise.resolve() },
+  'user update-password': { line: 'user update-password NAME', before: (localpart) => synapse.register({ localpart }) },
+  'user deactivate': { line: 'user deactivate NAME', before: (localpart) => synapse.register({ localpart }) },
+  'user reactivate': { line: 'user reactivate NAME', before: deactivated },
+  'server reload': null,
+};
+
+test('every write of the registry is tried here', () => {
+  expect(Object.keys(writes).sort()).toEqual(
+    allCommands()
+      .commands.filter((command) => command.kind === 'write')
+      .map((command) => command.name)
+      .sort(),
+  );
+});
+
+describe.each(Object.entries(writes).flatMap(([name, write]) => (write === null ? [] : [[name, write] as const])))('%s', (name, write) => {
+  const prefix = name.replace(/\W/g, '');
+  const isWrite = (method: string): boolean => method !== 'GET';
+
+  test('sends no write on a dry run, and names the account', async () => {
+    await write.before(`${prefix}dry`);
+    const seen = proxy.requests.length;
+    const reply = await run(`${write.line.replace('NAME', `${prefix}dry`)} --dry-run`);
+    expect(reply.outcome).toBe('done');
+    expect(JSON.stringify(reply.parts)).toContain(`@${prefix}dry:example.org`);
+    expect(proxy.requests.slice(seen).filter(({ method }) => isWrite(method))).toEqual([]);
+  });
+
+  test('does it, and another admin sees it', async () => {
+    await write.before(`${prefix}done`);
+    const before = await look(`@${prefix}done:example.org`);
+    expect((await run(write.line.replace('NAME', `${prefix}done`))).outcome).toBe('done');
+    const after = await look(`@${prefix}done:example.org`);
+    if (name !== 'user update-password') expect(after?.deactivated).not.toBe(before?.deactivated);
+  });
+
+  test('fails when the server answers 200 and the write is dropped', async () => {
+    await write.before(`${prefix}lie`);
+    const before = await look(`@${prefix}lie:example.org`);
+    const lie = proxy.fault({
+      name: 'a proxy answers for Synapse',
+      match: ({ method, path }) => isWrite(method) && path.startsWith('/_synapse/admin/'),
+      action: { drop: {} },
+    });
+    const reply = await run(write.line.replace('NAME', `${prefix}lie`));
+    expect(reply).toMatchObject({ outcome: 'failed', errorId: 'homeserver.not-done' });
+    expect(lie.hits).toBe(1);
+    expect(await look(`@${prefix}lie:example.org`)).toEqual(before);
+    expect(core.sink.find(`@${prefix}lie:example.org`)).toBeNull();
+  });
+
+  test('says so when the server lacks the endpoint', async () => {
+    await write.before(`${prefix}old`);
+    const missing: FaultAction = { status: 404, body: { errcode: 'M_UNRECOGNIZED', error: 'Unrecognized request' } };
+    const old = proxy.fault({
+      name: 'an old Synapse',
+      match: ({ method, path }) => isWrite(method) && path.startsWith('/_synapse/admin/'),
+      action: missing,
+    });
+    const reply = await run(write.line.replace('NAME', `${prefix}old`));
+    expect(reply).toMatchObject({ outcome: 'failed', errorId: 'homeserver.no-endpoint' });
+    expect(old.hits).toBe(1);
+    expect(core.sink.find(`@${prefix}old:example.org`)).toBeNull();
+  });
+});
+
+test('every example of the registry runs', async () => {
+  const commands = allCommands().commands;
+  const examples = (name: string): readonly string[] => commands.find((command) => command.name === name)?.examples ?? [];
+  const first = ['user create', 'user info', 'user update-password', 'user deactivate', 'user reactivate'];
+  const order = [...first, ...commands.map((command) => command.name).filter((name) => !first.includes(name))];
+  // Only the accounts that the examples do not make themselves.
+  await run('user create mail --email alice@example.org');
+  for (const name of order) {
+    for (const example of examples(name)) {
+      const reply = await run(example);
+      const undoneAlready = name === 'undo';
+      expect({ example, outcome: reply.outcome, error: reply.errorId }).toEqual({
+        example,
+        outcome: 'done',
+        error: undoneAlready ? reply.errorId : undefined,
+      });
+    }
+  }
+  expect(await look('@alice:example.org')).toMatchObject({ deactivated: false });
+}, 60_000);

@@ -1,0 +1,204 @@
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { stringify } from 'yaml';
+import { openClient, type MatrixClient } from '../../../kit/client.ts';
+import { freePort, startChild, waitUntilReady, type Child } from '../../../kit/process.ts';
+import type { Account } from '../../../kit/synapse.ts';
+import type { Homeserver, Person } from './homeserver.ts';
+import { Seat } from './seat.ts';
+import { until } from './until.ts';
+
+const main = resolve(import.meta.dirname, '../../../src/main.ts');
+const node = [process.execPath, '--disable-warning=ExperimentalWarning'] as const;
+
+export interface StewardOptions {
+  /** Merged over the configuration, section by section. */
+  config?: Record<string, Record<string, unknown>>;
+  /** More of its section `room`. */
+  room?: Record<string, unknown>;
+  /** Through the proxy. Default: straight to Synapse. */
+  proxied?: boolean;
+  /** Default true. */
+  start?: boolean;
+  /** Default true; else the bot is only invited. */
+  joined?: boolean;
+}
+
+let installed = 0;
+
+/** Steward as in production: a process of its own, with its own configuration, in an admin room of its own. */
+export class Steward {
+  readonly dir: string;
+  readonly dataDir: string;
+  readonly configPath: string;
+  readonly logPath: string;
+  readonly roomId: string;
+  readonly bot: Account;
+  /** The bot's account, to look at things as it may. */
+  readonly client: MatrixClient;
+  readonly alice: Seat;
+  readonly bob: Seat;
+  readonly carol: Seat;
+  readonly #port: number;
+  #config: Record<string, Record<string, unknown>>;
+  #child: Child | null = null;
+
+  private constructor(
+    homeserver: Homeserver,
+    dir: string,
+    port: number,
+    bot: Account,
+    roomId: string,
+    config: Record<string, Record<string, unknown>>,
+  ) {
+    this.dir = dir;
+    this.dataDir = join(dir, 'data');
+    this.configPath = join(dir, 'steward.yaml');
+    this.logPath = join(dir, 'steward.log');
+    this.roomId = roomId;
+    this.bot = bot;
+    this.client = openClient({ ...bot, url: homeserver.synapse.url });
+    const seat = (person: Person): Seat => new Seat(person, roomId, bot.userId);
+    this.alice = seat(homeserver.alice);
+    this.bob = seat(homeserver.bob);
+    this.carol = seat(homeserver.carol);
+    this.#port = port;
+    this.#config = config;
+    mkdirSync(join(dir, 'secrets'), { mode: 0o700 });
+    this.putToken(bot.accessToken);
+    this.configure({});
+  }
+
+  static async install(
+    homeserver: Homeserver,
+    { config = {}, room = {}, proxied = false, joined = true }: StewardOptions,
+  ): Promise<Steward> {
+    installed += 1;
+    const { alice, bob, carol, synapse, proxy } = homeserver;
+    const bot = await synapse.register({ localpart: `steward${installed}`, admin: true });
+    const dir = mkdtempSync(join(tmpdir(), 'steward-'));
+    const port = await freePort();
+    const roomId = await alice.client.createRoom({
+      preset: 'private_chat',
+      name: 'Admins',
+      invite: [bob.client.userId, carol.client.userId, bot.userId],
+      power_level_content_override: { users: { [bot.userId]: 100 } },
+    });
+    for (const { client } of [bob, carol]) await client.join(roomId);
+    const owner = (person: Person): object => ({ user_ids: [person.client.userId], roles: ['owner'] });
+    const steward = new Steward(homeserver, dir, port, bot, roomId, {
+      homeserver: {
+        url: proxied ? proxy.url : synapse.url,
+        server_name: synapse.serverName,
+        user_id: bot.userId,
+        access_token_file: 'secrets/token',
+      },
+      room: { id: roomId, ...room },
+      people: { alice: owner(alice), bob: owner(bob) },
+      http: { listen: `127.0.0.1:${port}` },
+      log: { level: 'debug' },
+      ...config,
+    });
+    if (joined) await steward.client.join(roomId);
+    return steward;
+  }
+
+  /** Writes the configuration again with these sections in place of what they were; it is in force after `reload` or a start. */
+  configure(sections: Record<string, Record<string, unknown>>): void {
+    this.#config = { ...this.#config, ...sections };
+    writeFileSync(this.configPath, stringify({ data_dir: 'data', ...this.#config }));
+  }
+
+  putToken(token: string): void {
+    this.putSecret('token', token);
+  }
+
+  /** A file beside the configuration, mode 0600. */
+  putSecret(name: string, value: string): void {
+    writeFileSync(join(this.dir, 'secrets', name), value, { mode: 0o600 });
+  }
+
+  /** Starts it and waits until it is ready, or only until it is alive. @param wrap words before the command */
+  async start(until: 'ready' | 'alive' = 'ready', wrap: readonly string[] = []): Promise<void> {
+    const [program, ...words] = [...wrap, ...node, main, 'run', '--config', this.configPath];
+    this.#child = await startChild({
+      command: [program, ...words],
+      logPath: this.logPath,
+      cwd: this.dir,
+    });
+    await waitUntilReady(
+      'Steward',
+      this.#child,
+      this.logPath,
+      async () => (await this.health(until === 'ready' ? 'readyz' : 'livez')).status === 200,
+      20_000,
+    );
+  }
+
+  get pid(): number {
+    return this.#child?.pid ?? 0;
+  }
+
+  get isRunning(): boolean {
+    return this.#child?.isRunning ?? false;
+  }
+
+  async stop(): Promise<void> {
+    await this.#child?.stop(30_000);
+  }
+
+  async kill(): Promise<void> {
+    await this.#child?.kill();
+  }
+
+  reload(): void {
+    process.kill(this.pid, 'SIGHUP');
+  }
+
+  async health(path: 'livez' | 'readyz' | 'metrics'): Promise<{ status: number; body: string }> {
+    const answer = await fetch(`http://127.0.0.1:${this.#port}/${path}`);
+    return { status: answer.status, body: await answer.text() };
+  }
+
+  async becomes(status: 200 | 503, ms = 20_000): Promise<void> {
+    await until(async () => (await this.health('readyz')).status === status, ms, `/readyz says ${status}`);
+  }
+
+  /** Everything it has written to its log. */
+  get log(): string {
+    return readFileSync(this.logPath, 'utf8');
+  }
+
+  /** The generated password that lies on the host for an account, or null. */
+  password(localpart: string): string | null {
+    const path = join(this.dataDir, 'secrets', `${localpart}_${this.bot.userId.slice(this.bot.userId.indexOf(':') + 1)}.txt`);
+    return existsSync(path) ? (/^Password: (.*)$/m.exec(readFileSync(path, 'utf8'))?.[1] ?? '') : null;
+  }
+
+  /** A command in the shell, to its end. */
+  async shell(...words: string[]): Promise<{ exit: number; out: string; err: string }> {
+    const [program, ...first] = node;
+    const child = spawn(program, [...first, main, ...words, '--config', this.configPath], {
+      cwd: this.dir,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      // One that should have been refused and runs on is no reason to wait for ever.
+      timeout: 40_000,
+      killSignal: 'SIGKILL',
+    });
+    const ended = new Promise<number>((done) =>
+      child.once('close', (code) => {
+        done(code ?? -1);
+      }),
+    );
+    const [out, err, exit] = await Promise.all([text(child.stdout), text(child.stderr), ended]);
+    return { exit, out, err };
+  }
+
+  async dispose(): Promise<void> {
+    await this.kill();
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+}
