@@ -1,0 +1,59 @@
+import { constants } from 'node:os';
+import { toStderr } from '../kit/cache.ts';
+import { idleMemory } from './idle-memory.ts';
+import { lineOf, passes, type Limit } from './limit.ts';
+import { roundTrip } from './round-trip.ts';
+import { start } from './start.ts';
+import { userList, userListCsv } from './user-list.ts';
+import { openWorld, type World } from './world.ts';
+
+const benches: Readonly<Record<string, (world: World) => Promise<Limit[]>>> = {
+  start,
+  'help-round-trip': roundTrip,
+  'idle-memory': idleMemory,
+  'user-list': userList,
+  'user-list-csv': userListCsv,
+};
+
+const usage = `usage: npm run bench -- NAME…|all
+
+Prints one JSON line for each limit; exit code 0 when all are met. Each measures Steward and what a user would do
+otherwise, in turn, on one homeserver made for it.
+
+  ${Object.keys(benches).join('\n  ')}
+`;
+
+const cleanup = new AsyncDisposableStack();
+
+async function end(exit: number): Promise<never> {
+  await cleanup.disposeAsync();
+  process.exit(exit);
+}
+
+async function main(names: readonly string[]): Promise<number> {
+  const wanted = names.includes('all') ? Object.keys(benches) : names;
+  if (wanted.length === 0 || wanted.some((name) => !(name in benches))) {
+    process.stderr.write(usage);
+    return 2;
+  }
+  // What is measured is configured by its own file alone.
+  for (const name of Object.keys(process.env)) if (name.startsWith('STEWARD_')) Reflect.deleteProperty(process.env, name);
+  const world = await openWorld(toStderr, cleanup);
+  let met = true;
+  for (const name of wanted) {
+    toStderr(`measuring ${name}`);
+    for (const limit of (await benches[name]?.(world)) ?? []) {
+      met &&= passes(limit);
+      process.stdout.write(`${lineOf(limit)}\n`);
+    }
+  }
+  return met ? 0 : 1;
+}
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => void end(128 + constants.signals[signal]));
+try {
+  await end(await main(process.argv.slice(2)));
+} catch (error) {
+  toStderr(`error: ${error instanceof Error ? error.message : String(error)}`);
+  await end(1);
+}
