@@ -11,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 const on = `${users} accounts in Synapse on PostgreSQL with fsync`;
 const limit = 100;
-const exports = 5;
+const exports = 7;
 const loopPage = 1000;
 /** Milliseconds after which a daemon that has started is at rest. */
 const rest = 15_000;
@@ -77,6 +77,8 @@ export async function userListCsv(world: World): Promise<Limit[]> {
       await sleep(rest);
       const idle = residentMemory(daemon.pid);
       forgetPeak(daemon.pid);
+      // The first one compiles what the second runs, and counts for the memory alone.
+      await timed(ours);
       seconds.steward.push(await timed(ours));
       above.push(peakMemory(daemon.pid) - idle);
     } finally {
@@ -101,7 +103,7 @@ export async function userListCsv(world: World): Promise<Limit[]> {
     absoluteLimit(
       'user-list-csv-memory',
       60,
-      { ran: `${steward.ran}: VmHWM of the daemon above its VmRSS before`, unit: 'MiB', values: above },
+      { ran: `${steward.ran}: twice: VmHWM of the daemon above its VmRSS before`, unit: 'MiB', values: above },
       on,
     ),
   ];

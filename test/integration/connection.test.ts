@@ -172,8 +172,12 @@ test('the token of another account is refused, and nothing is done with it', asy
 });
 
 test('in a room that becomes encrypted nothing more is run, and nothing is written in plain', async () => {
-  const hushed = await home.steward();
+  const hushed = await home.steward({ proxied: true });
   await hushed.alice.hears((body) => body.startsWith('Hello'));
+  // An answer that is ready only when the room is encrypted.
+  const slow = home.proxy.fault({ name: 'slow', match: ({ path }) => path.includes('name=hush'), action: { delay: 1500 } });
+  await hushed.alice.say('!user list hush');
+  await until(() => slow.hits === 1, 5000, 'the list is asked for');
   await home.alice.client.setState(hushed.roomId, 'm.room.encryption', { algorithm: 'm.megolm.v1.aes-sha2' });
   const encrypted = (await hushed.alice.history()).findIndex((event) => event.type === 'm.room.encryption');
   await hushed.alice.say('!user create plain');

@@ -18,7 +18,7 @@ import {
 } from './shapes.ts';
 
 /** Synapse walks all rows before a page, so large pages are cheap where all rows are wanted. */
-const largePage = 10_000;
+const largePage = 20_000;
 /** Milliseconds for a page that may wait for somebody who reads it on a terminal; a silent server is given up much sooner. */
 const slowReader = 24 * 3_600_000;
 
