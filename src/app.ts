@@ -16,6 +16,7 @@ import { RoomWriter } from './matrix/writer.ts';
 import { Facts } from './store/facts.ts';
 import { Inbox } from './store/inbox.ts';
 import { Outbox } from './store/outbox.ts';
+import { Posts } from './store/posts.ts';
 import { startHttp, type HealthCheck, type HttpListener } from './telemetry/http.ts';
 import { createLog, silentLog } from './telemetry/log.ts';
 import { createPrometheusMetrics } from './telemetry/prometheus.ts';
@@ -123,6 +124,7 @@ function openRoom(core: Core, signal: AbortSignal): Room {
   const facts = new Facts(store);
   const inbox = new Inbox(store);
   const outbox = new Outbox(store);
+  const posts = new Posts(store);
   const exports = new Exports(join(config.current.dataDir, 'exports'), clock, ids);
   let client: MatrixClient | null = null;
   let clientFor: unknown;
@@ -148,7 +150,7 @@ function openRoom(core: Core, signal: AbortSignal): Room {
     ids,
     log,
     sent: (entry, eventId) => {
-      if (entry.jobId !== null) core.jobStore.setPrompt(entry.jobId, eventId);
+      if (entry.post !== null) posts.put(eventId, entry.post);
     },
     tokenLost: () => {
       connection.retry();
@@ -161,6 +163,7 @@ function openRoom(core: Core, signal: AbortSignal): Room {
     client: clientNow,
     store,
     inbox,
+    posts,
     writer: new RoomWriter({ roomId, outbox, clock, config: () => config.current }),
     jobs: () => core.jobs,
     sender,

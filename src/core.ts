@@ -5,6 +5,7 @@ import { allCommands } from './commands/all.ts';
 import type { CommandContext, Requester, SelfStatus } from './commands/context.ts';
 import { Dispatcher } from './commands/dispatch.ts';
 import { CommandExecutor } from './commands/executor.ts';
+import type { Gate } from './commands/gate.ts';
 import { jobReply } from './commands/job-reply.ts';
 import type { Reloadable } from './config/reloadable.ts';
 import type { Config } from './config/schema.ts';
@@ -128,14 +129,15 @@ export async function openCore(config: Reloadable, log: Log): Promise<Core> {
       return outcome;
     },
   });
-  const dispatcher = new Dispatcher(context);
+  const gates: Gate[] = [];
+  const dispatcher = new Dispatcher(context, gates);
   const jobs = new Jobs({
     store,
     jobs: jobStore,
     clock,
     ids,
     log,
-    executor: new CommandExecutor(context),
+    executor: new CommandExecutor(context, gates),
     events: {
       settled: (job) => {
         waiters.settled(job);

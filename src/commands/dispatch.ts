@@ -9,9 +9,10 @@ import type { Plan, PlanItem } from '../workflow/plan.ts';
 import { atLeast, highestTier, type Tier } from '../workflow/tier.ts';
 import type { CommandContext, Requester } from './context.ts';
 import { listData, recordData } from './data.ts';
-import { groupOf, type ListCommand, type ReadCommand, type WriteCommand } from './define.ts';
+import { groupOf, type Command, type ListCommand, type ReadCommand, type WriteCommand } from './define.ts';
 import { parseLine, parseWords, type Mistake, type Parsed, type ParseResult } from './grammar/parse.ts';
 import { tokenise } from './grammar/tokenise.ts';
+import { passGates, type Gate } from './gate.ts';
 import { leaveFor, type Leave } from './leave.ts';
 import { mayRequest, owners } from './roles.ts';
 
@@ -36,9 +37,11 @@ export type ContextMaker = (requester: Requester, secrets: ReadonlyMap<string, S
 /** Reads, checks and plans what was asked. Nothing is changed here. */
 export class Dispatcher {
   readonly #context: ContextMaker;
+  readonly #gates: readonly Gate[];
 
-  constructor(context: ContextMaker) {
+  constructor(context: ContextMaker, gates: readonly Gate[]) {
     this.#context = context;
+    this.#gates = gates;
   }
 
   /** Never throws: what goes wrong is an answer. */
@@ -62,7 +65,7 @@ export class Dispatcher {
 
   async #single(ctx: CommandContext, ask: Ask, parsed: Parsed): Promise<Prepared> {
     const { command, flags, args } = parsed;
-    assertMayRequest(ctx, parsed, command.tier);
+    this.#assertMayRequest(ctx, parsed, command.tier);
     if (flags.help) {
       const help = ctx.registry.find('help') as ReadCommand;
       const topic = { topic: command.name.split(' ') };
@@ -79,7 +82,7 @@ export class Dispatcher {
     if (job?.undo == null) throw new Failure('undo.nothing', { attempted: 'undo your last change' });
     const parsed = parseLine(ctx.registry, job.undo);
     if (!parsed.ok) throw new TypeError(`the undo of ${job.command} does not parse`);
-    assertMayRequest(ctx, parsed.parsed, parsed.parsed.command.tier);
+    this.#assertMayRequest(ctx, parsed.parsed, parsed.parsed.command.tier);
     return this.#write(ctx, ask, [parsed.parsed], job.id);
   }
 
@@ -110,7 +113,7 @@ export class Dispatcher {
         ),
       );
     const first = parsed[0];
-    if (first !== undefined) assertMayRequest(ctx, first, first.command.tier);
+    if (first !== undefined) this.#assertMayRequest(ctx, first, first.command.tier);
     return this.#write(ctx, ask, parsed, null);
   }
 
@@ -136,7 +139,7 @@ export class Dispatcher {
         ),
       );
     }
-    assertMayRequest(ctx, first, plan.tier);
+    this.#assertMayRequest(ctx, first, plan.tier);
     if (first.flags.dryRun)
       return answer({
         command: command.name,
@@ -165,6 +168,11 @@ export class Dispatcher {
       undoes,
     };
     return { kind: 'job', request, leave, prompt: leave.kind === 'none' ? null : promptReply(ctx.config, plan, ask.origin.kind) };
+  }
+
+  #assertMayRequest(ctx: CommandContext, { command }: Parsed, tier: Tier): void {
+    assertMayRequest(ctx, command, tier);
+    passGates(this.#gates, { command, tier, requester: ctx.requester });
   }
 }
 
@@ -216,10 +224,10 @@ function read(ctx: CommandContext, ask: Ask, item: string | null): ParseResult {
     : parseLine(ctx.registry, item);
 }
 
-function assertMayRequest(ctx: CommandContext, parsed: Parsed, tier: Tier): void {
-  const group = groupOf(parsed.command);
+function assertMayRequest(ctx: CommandContext, command: Command, tier: Tier): void {
+  const group = groupOf(command);
   if (mayRequest(ctx.config, ctx.requester, group, tier)) return;
-  const attempted = `run \`${parsed.command.name}\``;
+  const attempted = `run \`${command.name}\``;
   const hasRole = ctx.requester.kind === 'person' && (ctx.config.people[ctx.requester.person]?.roles.length ?? 0) > 0;
   if (!hasRole) throw new Failure('access.no-role', { attempted, hint: whomToAsk(ctx.config) });
   throw new Failure('access.not-allowed', { attempted, reason: `your role does not include ${tier} commands of the group \`${group}\`` });

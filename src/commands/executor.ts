@@ -5,6 +5,7 @@ import type { Executor } from '../workflow/jobs.ts';
 import type { Plan } from '../workflow/plan.ts';
 import type { CommandContext } from './context.ts';
 import { planOf, type ContextMaker } from './dispatch.ts';
+import { passGates, type Gate } from './gate.ts';
 import type { RunNote, WriteCommand } from './define.ts';
 
 /** Milliseconds that an effect whose answer was lost is given to arrive before it is looked for. */
@@ -13,15 +14,19 @@ const settle = 1000;
 /** Runs the items of a job: the effect, then the read-back without which nothing is called done. */
 export class CommandExecutor implements Executor {
   readonly #context: ContextMaker;
+  readonly #gates: readonly Gate[];
 
-  constructor(context: ContextMaker) {
+  constructor(context: ContextMaker, gates: readonly Gate[]) {
     this.#context = context;
+    this.#gates = gates;
   }
 
   async plan(job: Job): Promise<Plan> {
     const ctx = this.#contextOf(job.requester, new Map());
-    const { plan, refused } = await planOf(ctx, commandOf(ctx, job), job.inputs);
+    const command = commandOf(ctx, job);
+    const { plan, refused } = await planOf(ctx, command, job.inputs);
     if (plan === null) throw refused[0]?.failure ?? new Failure('access.plan-changed');
+    passGates(this.#gates, { command, tier: plan.tier, requester: job.requester });
     return plan;
   }
 

@@ -115,6 +115,7 @@ export class Intake {
       sender: event.sender,
       type: event.type,
       content,
+      trust: { kind: 'plain' },
       ageMs: event.unsigned?.age ?? null,
       caughtUp,
       receivedAt: this.#clock.now(),

@@ -7,6 +7,7 @@ import { asFailure, Failure } from '../failures/failure.ts';
 import { list, text, type Line } from '../reply/parts.ts';
 import { failureReply, type Outcome, type Reply } from '../reply/reply.ts';
 import type { Inbox, InboxEvent } from '../store/inbox.ts';
+import type { Posts } from '../store/posts.ts';
 import type { Store } from '../store/store.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -27,6 +28,7 @@ export interface RoomOptions {
   client: () => MatrixClient;
   store: Store;
   inbox: Inbox;
+  posts: Posts;
   writer: RoomWriter;
   jobs: () => Jobs;
   sender: Sender;
@@ -241,14 +243,15 @@ export class AdminRoom {
   }
 
   async #reaction(event: InboxEvent): Promise<void> {
-    const { config, jobs, sender, store, writer } = this.#options;
+    const { config, jobs, posts, sender, store, writer } = this.#options;
     const { about, key } = event.content as { about: string; key: string };
-    let job = jobs().byPrompt(about);
-    if (job === null) {
-      // The reaction may have come before the answer to the prompt's own sending.
+    let post = posts.find(about);
+    if (post === null) {
+      // The reaction may have come before the answer to the message's own sending.
       await sender.idle();
-      job = jobs().byPrompt(about);
+      post = posts.find(about);
     }
+    const job = post === null ? null : jobs().get(post.ref);
     const verdict = { '✅': true, '❌': false }[key.replace(/[\ufe0e\ufe0f]|[\u{1f3fb}-\u{1f3ff}]/gu, '')];
     if (job?.state !== 'pending' || verdict === undefined || job.requester.kind !== 'person') {
       this.#done(event);

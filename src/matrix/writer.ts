@@ -4,6 +4,7 @@ import { text } from '../reply/parts.ts';
 import { renderPlain, type TextOptions } from '../reply/plain.ts';
 import type { Reply } from '../reply/reply.ts';
 import type { Outbox, OutboxKind } from '../store/outbox.ts';
+import type { Post } from '../store/posts.ts';
 import type { Job } from '../workflow/job.ts';
 import { contentOf, fileContentOf, longestBody, reactionOf, txnId, type Place } from './outgoing.ts';
 
@@ -11,7 +12,7 @@ import { contentOf, fileContentOf, longestBody, reactionOf, txnId, type Place } 
 interface More {
   kind?: Exclude<OutboxKind, 'm.room.message'>;
   aboutTxn?: string;
-  jobId?: string;
+  post?: Post;
   file?: string;
 }
 
@@ -63,7 +64,7 @@ export class RoomWriter {
     const txn = txnId(job.id, `prompt-${round}`);
     const mentions = job.requester.kind === 'person' ? [job.requester.userId] : [];
     const reply = { ...prompt, jobId: job.id, mentions };
-    this.#add(txn, contentOf(reply, this.placeOf(job), this.#text(reply)), { jobId: job.id });
+    this.#add(txn, contentOf(reply, this.placeOf(job), this.#text(reply)), { post: { kind: 'prompt', ref: job.id } });
     for (const key of ['✅', '❌']) {
       this.#add(txnId(job.id, `prompt-${round}-${key}`), reactionOf(null, key), { kind: 'm.reaction', aboutTxn: txn });
     }

@@ -1,6 +1,12 @@
 import type { StatementSync } from 'node:sqlite';
 import type { Store } from './store.ts';
 
+/** How an event came. What is plain, reactions always, is as trustworthy as the homeserver. */
+export type Trust =
+  | { kind: 'plain' }
+  /** Decrypted. `identity` is the sender's master cross-signing key (Ed25519, unpadded base64), or null without one. */
+  | { kind: 'decrypted'; deviceId: string; crossSigned: boolean; identity: string | null };
+
 /** An event that asks for something, as intake keeps it. */
 export interface InboxEvent {
   eventId: string;
@@ -8,6 +14,7 @@ export interface InboxEvent {
   sender: string;
   type: string;
   content: Record<string, unknown>;
+  trust: Trust;
   /** Milliseconds old by the server's own `unsigned.age` when it was received; null when the server did not say. */
   ageMs: number | null;
   /** Whether it was sent while Steward was not connected. */
@@ -24,7 +31,7 @@ export class Inbox {
 
   constructor(store: Store) {
     this.#insert = store.database.prepare(
-      'INSERT OR IGNORE INTO inbox (event_id, room_id, sender, type, content, age_ms, caught_up, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+      'INSERT OR IGNORE INTO inbox (event_id, room_id, sender, type, content, trust, age_ms, caught_up, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
     );
     this.#waiting = store.database.prepare('SELECT * FROM inbox WHERE handled_at IS NULL ORDER BY received_at, rowid');
     this.#handled = store.database.prepare('UPDATE inbox SET handled_at = ?, content = NULL WHERE event_id = ? AND handled_at IS NULL');
@@ -40,6 +47,7 @@ export class Inbox {
         event.sender,
         event.type,
         JSON.stringify(event.content),
+        JSON.stringify(event.trust),
         event.ageMs,
         event.caughtUp ? 1 : 0,
         event.receivedAt,
@@ -55,6 +63,7 @@ export class Inbox {
       sender: String(row['sender']),
       type: String(row['type']),
       content: JSON.parse(String(row['content'])) as Record<string, unknown>,
+      trust: JSON.parse(String(row['trust'])) as Trust,
       ageMs: row['age_ms'] === null ? null : Number(row['age_ms']),
       caughtUp: row['caught_up'] === 1,
       receivedAt: Number(row['received_at']),

@@ -30,7 +30,6 @@ export interface JobRecord {
   state: JobState;
   requester: unknown;
   origin: unknown;
-  promptEventId: string | null;
   createdAt: number;
   expiresAt: number | null;
   startedAt: number | null;
@@ -116,15 +115,6 @@ export class JobStore {
     return this.#store.database.prepare(`UPDATE jobs SET ${set} WHERE id = ? AND state = ?`).run(to, id, from).changes === 1;
   }
 
-  setPrompt(id: string, eventId: string): void {
-    this.#store.database.prepare('UPDATE jobs SET prompt_event_id = ? WHERE id = ?').run(eventId, id);
-  }
-
-  byPrompt(eventId: string): JobRecord | null {
-    const row = this.#store.database.prepare('SELECT * FROM jobs WHERE prompt_event_id = ?').get(eventId);
-    return row === undefined ? null : jobOf(row);
-  }
-
   inState(state: JobState): JobRecord[] {
     return this.#store.database.prepare('SELECT * FROM jobs WHERE state = ? ORDER BY created_at').all(state).map(jobOf);
   }
@@ -164,7 +154,6 @@ function jobOf(row: Record<string, unknown>): JobRecord {
     state: row['state'] as JobState,
     requester: json('requester'),
     origin: json('origin'),
-    promptEventId: optionalText('prompt_event_id'),
     createdAt: Number(row['created_at']),
     expiresAt: optional('expires_at'),
     startedAt: optional('started_at'),

@@ -87,4 +87,50 @@ export const migrations: readonly Migration[] = [
       ) STRICT;
     `,
   },
+  {
+    since: '0.2.0',
+    sql: `
+      -- Steward's own messages that take reactions.
+      CREATE TABLE posts (
+        event_id TEXT PRIMARY KEY,
+        kind TEXT NOT NULL,
+        ref TEXT NOT NULL
+      ) STRICT, WITHOUT ROWID;
+      CREATE INDEX posts_of ON posts (kind, ref);
+      INSERT INTO posts SELECT prompt_event_id, 'prompt', id FROM jobs WHERE prompt_event_id IS NOT NULL;
+
+      ALTER TABLE outbox ADD COLUMN post_kind TEXT;
+      ALTER TABLE outbox ADD COLUMN post_ref TEXT;
+      UPDATE outbox SET post_kind = 'prompt', post_ref = job_id WHERE job_id IS NOT NULL;
+      ALTER TABLE outbox DROP COLUMN job_id;
+
+      -- How an event came: JSON of what is known of the device that sent it.
+      ALTER TABLE inbox ADD COLUMN trust TEXT NOT NULL DEFAULT '{"kind":"plain"}';
+
+      CREATE TABLE new_jobs (
+        id TEXT PRIMARY KEY,
+        request_id TEXT NOT NULL UNIQUE,
+        command TEXT NOT NULL,
+        inputs TEXT NOT NULL,
+        plan TEXT NOT NULL,
+        plan_hash TEXT NOT NULL,
+        tier TEXT NOT NULL,
+        state TEXT NOT NULL,
+        requester TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        expires_at INTEGER,
+        started_at INTEGER,
+        finished_at INTEGER,
+        undo TEXT,
+        undone_by TEXT,
+        undoes TEXT
+      ) STRICT;
+      INSERT INTO new_jobs SELECT id, request_id, command, inputs, plan, plan_hash, tier, state, requester, origin,
+        created_at, expires_at, started_at, finished_at, undo, undone_by, undoes FROM jobs;
+      DROP TABLE jobs;
+      ALTER TABLE new_jobs RENAME TO jobs;
+      CREATE INDEX jobs_open ON jobs (state) WHERE finished_at IS NULL;
+    `,
+  },
 ];

@@ -1,4 +1,5 @@
 import type { StatementSync } from 'node:sqlite';
+import type { Post, PostKind } from './posts.ts';
 import type { Store } from './store.ts';
 
 /** `message` and `reaction` are events, `redaction` a redaction, `file` an upload and then a message about it. */
@@ -14,12 +15,12 @@ export interface OutboxEntry {
   aboutTxn: string | null;
   /** Path of the file to upload. */
   file: string | null;
-  /** The job whose prompt this message is. */
-  jobId: string | null;
+  /** What this message is, where a reaction on it means something. */
+  post: Post | null;
 }
 
 export type NewOutboxEntry = Pick<OutboxEntry, 'txnId' | 'roomId' | 'kind' | 'content'> &
-  Partial<Pick<OutboxEntry, 'aboutTxn' | 'file' | 'jobId'>>;
+  Partial<Pick<OutboxEntry, 'aboutTxn' | 'file' | 'post'>>;
 
 export class Outbox {
   readonly #add: StatementSync;
@@ -33,7 +34,7 @@ export class Outbox {
   constructor(store: Store) {
     const { database } = store;
     this.#add = database.prepare(
-      'INSERT OR IGNORE INTO outbox (txn_id, room_id, kind, content, about_txn, file, job_id, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+      'INSERT OR IGNORE INTO outbox (txn_id, room_id, kind, content, about_txn, file, post_kind, post_ref, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
     );
     this.#next = database.prepare('SELECT * FROM outbox WHERE sent_at IS NULL ORDER BY seq LIMIT 1');
     this.#sent = database.prepare('UPDATE outbox SET sent_at = ?, event_id = ?, content = NULL WHERE seq = ?');
@@ -52,7 +53,8 @@ export class Outbox {
       JSON.stringify(entry.content),
       entry.aboutTxn ?? null,
       entry.file ?? null,
-      entry.jobId ?? null,
+      entry.post?.kind ?? null,
+      entry.post?.ref ?? null,
       at,
     );
   }
@@ -68,7 +70,7 @@ export class Outbox {
       content: JSON.parse(String(row['content'])) as Record<string, unknown>,
       aboutTxn: row['about_txn'] === null ? null : String(row['about_txn']),
       file: row['file'] === null ? null : String(row['file']),
-      jobId: row['job_id'] === null ? null : String(row['job_id']),
+      post: row['post_kind'] === null ? null : { kind: row['post_kind'] as PostKind, ref: String(row['post_ref']) },
     };
   }
 

@@ -23,7 +23,8 @@ export class Store {
     const attempted = `open the store ${path}`;
     let database: DatabaseSync | undefined;
     try {
-      database = new DatabaseSync(path);
+      // A migration may make a table anew, which must not take with it what refers to it.
+      database = new DatabaseSync(path, { enableForeignKeyConstraints: false });
       chmodSync(path, 0o600);
       const version = userVersion(database);
       if (version > migrations.length) {
@@ -31,10 +32,9 @@ export class Store {
         throw new Failure('store.newer', { attempted, reason: `it needs Steward ${needed}` });
       }
       // A journal that survives power loss before an effect is made or a sync token moves on; freed pages are wiped.
-      database.exec(
-        'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON; PRAGMA busy_timeout = 2000',
-      );
+      database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA busy_timeout = 2000');
       migrate(database, path, version);
+      database.exec('PRAGMA foreign_keys = ON');
       return new Store(database, path);
     } catch (error) {
       database?.close();

@@ -81,7 +81,6 @@ export class Jobs {
       state: request.confirmBy === null ? 'approved' : 'pending',
       requester: request.requester,
       origin: request.origin,
-      promptEventId: null,
       createdAt: clock.now(),
       expiresAt: request.confirmBy,
       startedAt: null,
@@ -96,11 +95,6 @@ export class Jobs {
 
   get(id: string): Job | null {
     const record = this.#options.jobs.get(id);
-    return record === null ? null : asJob(record);
-  }
-
-  byPrompt(eventId: string): Job | null {
-    const record = this.#options.jobs.byPrompt(eventId);
     return record === null ? null : asJob(record);
   }
 

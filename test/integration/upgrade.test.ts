@@ -161,8 +161,7 @@ test('a store that a newer version has migrated is refused with the version that
     expect(ended).toMatchObject({ exit: 1, out: '' });
     expect(ended.err).toMatch(/error: cannot open the store .*steward\.db: the disk is full \(store\.unwritable\)\n/);
     expect(schemaOf(join(kept, 'steward.db'))).toEqual(schemaOf(join(saved, 'steward.db')));
-    expect(schemaOf(join(kept, 'steward.db')).version).toBe(1);
-    expect(readdirSync(kept)).toContain('steward.db.v1');
+    expect(readdirSync(kept)).toContain(`steward.db.v${schemaOf(join(saved, 'steward.db')).version}`);
   });
 });
 

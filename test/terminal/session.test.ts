@@ -68,7 +68,7 @@ function opened(run: (ctx: CommandContext) => Promise<void> = () => Promise.reso
     clock: systemClock,
     ids: systemIds,
     log: silentLog,
-    executor: new CommandExecutor(context),
+    executor: new CommandExecutor(context, []),
     events: {
       settled: (job) => {
         waiters.settled(job);
@@ -79,7 +79,7 @@ function opened(run: (ctx: CommandContext) => Promise<void> = () => Promise.reso
   });
   const session = new LocalSession({
     store,
-    dispatcher: new Dispatcher(context),
+    dispatcher: new Dispatcher(context, []),
     jobs,
     waiters,
     ids: systemIds,

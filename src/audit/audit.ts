@@ -1,0 +1,57 @@
+import type { Trust } from '../store/inbox.ts';
+import type { Tier } from '../workflow/tier.ts';
+
+/** Who did it, as a record names them. */
+export type AuditActor =
+  | { kind: 'person'; person: string; userId: string; trust: Trust }
+  /** Somebody in a room whom the configuration does not name. */
+  | { kind: 'stranger'; userId: string; trust: Trust }
+  | { kind: 'shell' }
+  | { kind: 'schedule'; schedule: string; person: string }
+  | { kind: 'steward' };
+
+/** What happened; the part before the dot is its family. */
+export type AuditEvent =
+  | 'steward.started'
+  | 'steward.stopped'
+  | 'access.stranger'
+  | 'access.refused'
+  | 'secret.removed'
+  | 'job.requested'
+  | 'job.approved'
+  | 'job.vetoed'
+  | 'job.expired'
+  | 'job.plan-changed'
+  | 'job.started'
+  | 'job.done'
+  | 'job.failed'
+  | 'job.unknown';
+
+/** One record: ids, names of things and counts; never what a person typed, and no secret. */
+export interface AuditEntry {
+  event: AuditEvent;
+  actor: AuditActor;
+  /** Full name of the command. */
+  command?: string | undefined;
+  tier?: Tier | undefined;
+  jobId?: string | undefined;
+  planHash?: string | undefined;
+  /** Ids of what it acts on. */
+  targets?: readonly string[] | undefined;
+  /** The Matrix event that caused it. */
+  eventId?: string | undefined;
+  /** Id of the failure table. */
+  failure?: string | undefined;
+  /** Milliseconds. */
+  duration?: number | undefined;
+  /** What else is told, by names in snake_case. */
+  detail?: Readonly<Record<string, string | number | boolean | null>> | undefined;
+}
+
+/**
+ * Writes down who did what. `record` is called inside the store's transaction that changes what the record tells of, so
+ * that neither is there without the other; it throws `audit.unwritable` where the record cannot be kept, which undoes both.
+ */
+export interface Audit {
+  record(entry: AuditEntry): void;
+}

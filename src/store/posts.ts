@@ -1,0 +1,36 @@
+import type { StatementSync } from 'node:sqlite';
+import type { Store } from './store.ts';
+
+/** What a message of Steward is, where a reaction on it means something: the prompt of a job. */
+export type PostKind = 'prompt';
+
+export interface Post {
+  kind: PostKind;
+  /** What it is about: the job's id for a prompt. */
+  ref: string;
+}
+
+/** Steward's own messages that take reactions, by event id. A reaction on any other message means nothing. */
+export class Posts {
+  readonly #find: StatementSync;
+  readonly #forget: StatementSync;
+  readonly #add: StatementSync;
+
+  constructor(store: Store) {
+    const { database } = store;
+    this.#find = database.prepare('SELECT kind, ref FROM posts WHERE event_id = ?');
+    this.#forget = database.prepare('DELETE FROM posts WHERE kind = ? AND ref = ?');
+    this.#add = database.prepare('INSERT INTO posts (event_id, kind, ref) VALUES (?, ?, ?)');
+  }
+
+  find(eventId: string): Post | null {
+    const row = this.#find.get(eventId);
+    return row === undefined ? null : { kind: row['kind'] as PostKind, ref: String(row['ref']) };
+  }
+
+  /** Takes the place of an earlier message of the same kind about the same thing, which counts no more. */
+  put(eventId: string, post: Post): void {
+    this.#forget.run(post.kind, post.ref);
+    this.#add.run(eventId, post.kind, post.ref);
+  }
+}
