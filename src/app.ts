@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { createAlertChannels } from './alerts/channels.ts';
 import { Reloadable } from './config/reloadable.ts';
+import type { Config } from './config/schema.ts';
 import { Failure } from './failures/failure.ts';
 import { openCore, type Core } from './core.ts';
 import { MatrixClient } from './matrix/client.ts';
@@ -107,7 +108,7 @@ export async function openLocalSession(configPath: string): Promise<ShellSession
   };
 }
 
-interface Room {
+export interface Room {
   connection: Connection;
   admin: AdminRoom;
   sender: Sender;
@@ -117,7 +118,8 @@ interface Room {
   stop(): Promise<void>;
 }
 
-function openRoom(core: Core, signal: AbortSignal): Room {
+/** @param connect makes the client of a homeserver; a test may give one of its own */
+export function openRoom(core: Core, signal: AbortSignal, connect = connectTo): Room {
   const { config, clock, ids, log, store, hooks } = core;
   const roomId = config.current.room?.id ?? '';
   const userId = config.current.homeserver?.userId ?? '';
@@ -132,7 +134,7 @@ function openRoom(core: Core, signal: AbortSignal): Room {
     const { homeserver } = config.current;
     if (homeserver === undefined) throw new Failure('config.no-homeserver');
     if (client === null || clientFor !== homeserver) {
-      client = new MatrixClient(homeserver.url, homeserver.accessToken);
+      client = connect(homeserver);
       clientFor = homeserver;
     }
     return client;
@@ -243,6 +245,10 @@ function openRoom(core: Core, signal: AbortSignal): Room {
       sender.stop();
     },
   };
+}
+
+function connectTo({ url, accessToken }: NonNullable<Config['homeserver']>): MatrixClient {
+  return new MatrixClient(url, accessToken);
 }
 
 async function listen(core: Core, room: Room | null): Promise<HttpListener | null> {

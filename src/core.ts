@@ -7,6 +7,7 @@ import { Dispatcher } from './commands/dispatch.ts';
 import { CommandExecutor } from './commands/executor.ts';
 import type { Gate } from './commands/gate.ts';
 import { jobReply } from './commands/job-reply.ts';
+import type { Registry } from './commands/registry.ts';
 import type { Reloadable } from './config/reloadable.ts';
 import type { Config } from './config/schema.ts';
 import type { Secret } from './config/secret.ts';
@@ -49,7 +50,7 @@ export interface Core {
   jobStore: JobStore;
   dispatcher: Dispatcher;
   waiters: ShellWaiters;
-  registry: ReturnType<typeof allCommands>;
+  registry: Registry;
   sink: FileSink;
   hooks: CoreHooks;
   jobReply: (job: SettledJob) => Reply;
@@ -57,14 +58,21 @@ export interface Core {
   close(): void;
 }
 
+/** What a core is made of that a test may replace: time, chance and the commands. */
+export interface CoreParts {
+  clock: Clock;
+  ids: Ids;
+  registry: Registry;
+}
+
+const ownParts = (): CoreParts => ({ clock: systemClock, ids: systemIds, registry: allCommands() });
+
 /**
  * Takes the store and puts the parts together.
  *
  * @throws Failure `store.locked` when another Steward owns the store, and the other failures of `store`
  */
-export async function openCore(config: Reloadable, log: Log): Promise<Core> {
-  const clock = systemClock;
-  const ids = systemIds;
+export async function openCore(config: Reloadable, log: Log, { clock, ids, registry }: CoreParts = ownParts()): Promise<Core> {
   const startedAt = clock.now();
   const { dataDir } = config.current;
   makeFolder(dataDir);
@@ -76,7 +84,6 @@ export async function openCore(config: Reloadable, log: Log): Promise<Core> {
     lock.release();
     throw error;
   }
-  const registry = allCommands();
   const jobStore = new JobStore(store);
   const waiters = new ShellWaiters();
   const sink = new FileSink(
