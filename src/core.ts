@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { AuditLog } from './audit/log.ts';
 import { systemClock, systemIds, type Clock, type Ids } from './clock.ts';
 import { allCommands } from './commands/all.ts';
 import type { CommandContext, Requester, SelfStatus } from './commands/context.ts';
@@ -16,6 +17,7 @@ import { SynapseHttp } from './homeserver/synapse/http.ts';
 import { Synapse } from './homeserver/synapse/synapse.ts';
 import type { Reply } from './reply/reply.ts';
 import { FileSink } from './secrets/file-sink.ts';
+import { AuditRows } from './store/audit-rows.ts';
 import { Deliveries } from './store/deliveries.ts';
 import { JobStore } from './store/jobs.ts';
 import { takeLock } from './store/lock.ts';
@@ -46,6 +48,7 @@ export interface Core {
   ids: Ids;
   log: Log;
   store: Store;
+  audit: AuditLog;
   jobs: Jobs;
   jobStore: JobStore;
   dispatcher: Dispatcher;
@@ -84,6 +87,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     lock.release();
     throw error;
   }
+  const audit = new AuditLog(store, new AuditRows(store), clock);
   const jobStore = new JobStore(store);
   const waiters = new ShellWaiters();
   const sink = new FileSink(
@@ -124,6 +128,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     clock,
     ids,
     log,
+    audit,
     signal: stopping.signal,
     self: () => ({ version, startedAt, ...hooks.self() }),
     lastUndoable: () => {
@@ -141,6 +146,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
   const jobs = new Jobs({
     store,
     jobs: jobStore,
+    audit,
     clock,
     ids,
     log,
@@ -163,6 +169,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     ids,
     log,
     store,
+    audit,
     jobs,
     jobStore,
     dispatcher,

@@ -23,6 +23,7 @@ export type AuditEvent =
   | 'job.expired'
   | 'job.plan-changed'
   | 'job.started'
+  | 'job.step'
   | 'job.done'
   | 'job.failed'
   | 'job.unknown';

@@ -1,3 +1,5 @@
+import { auditList } from './audit/list.ts';
+import { auditVerify } from './audit/verify.ts';
 import type { Command } from './define.ts';
 import { help } from './help.ts';
 import { Registry } from './registry.ts';
@@ -23,6 +25,8 @@ const commands: readonly Command[] = [
   userUpdatePassword,
   userDeactivate,
   userReactivate,
+  auditList,
+  auditVerify,
   serverStatus,
   serverVersion,
   serverReload,

@@ -1,3 +1,4 @@
+import type { AuditLog } from '../audit/log.ts';
 import type { Clock, Ids } from '../clock.ts';
 import type { Config } from '../config/schema.ts';
 import type { Secret } from '../config/secret.ts';
@@ -33,6 +34,8 @@ export interface CommandContext {
   clock: Clock;
   ids: Ids;
   log: Log;
+  /** The records of who did what. */
+  audit: AuditLog;
   signal: AbortSignal;
   /** Values of secret arguments, by argument name; only the shell can give any. */
   secrets: ReadonlyMap<string, Secret>;

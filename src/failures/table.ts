@@ -158,6 +158,17 @@ export const failureTable = {
   'store.unwritable': failed('The store cannot be written.', 'Is the disk full, or the file read-only?', true),
   'store.unreadable': failed('The store cannot be read.', 'Restore the copy beside it, or move it away to start with an empty one.'),
 
+  'audit.unwritable': failed(
+    'The audit cannot be written, so nothing was done.',
+    'Is the disk full, or the folder `audit` of `data_dir` read-only?',
+    true,
+  ),
+
+  'audit.broken': failed(
+    'The audit is not what was written.',
+    'Who may write to `data_dir`? Compare with a backup and with the heads that were posted in the room.',
+  ),
+
   'room.no-file': failed(
     'The file for the room could not be written.',
     'Is the disk full, or the folder `exports` of `data_dir` read-only?',

@@ -12,7 +12,7 @@ import type { Store } from '../store/store.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Job, SettledJob } from '../workflow/job.ts';
-import type { Jobs } from '../workflow/jobs.ts';
+import type { Decider, Jobs } from '../workflow/jobs.ts';
 import type { MatrixClient } from './client.ts';
 import type { Exports } from './exports.ts';
 import type { Invitation } from './intake.ts';
@@ -159,7 +159,7 @@ export class AdminRoom {
     try {
       await this.#act(event).catch((error: unknown) => {
         const failure = asFailure(error);
-        if (failure.id === 'store.unwritable') throw failure;
+        if (failure.id === 'store.unwritable' || failure.id === 'audit.unwritable') throw failure;
         this.#options.log.error('an event could not be handled', { event_id: event.eventId, failure: failure.id, error });
         this.#answer(event, failureReply(failure, null), this.#placeOfEvent(event, null));
       });
@@ -213,6 +213,7 @@ export class AdminRoom {
         roomId: event.roomId,
         eventId: event.eventId,
         threadId: command.threadId,
+        trust: event.trust,
         json: /(?:^|\s)--json(?:\s|$)/.test(command.line),
       },
       input: { line: command.line },
@@ -272,7 +273,7 @@ export class AdminRoom {
     if (!mayRequest(config(), job.requester, job.command.split(' ')[0] ?? '', job.tier)) {
       // The role went while the prompt waited.
       this.#done(event);
-      jobs().veto(job.id);
+      jobs().veto(job.id, { actor: { kind: 'steward' }, eventId: event.eventId });
       return;
     }
     if (event.caughtUp || this.#isOld(event)) {
@@ -280,10 +281,14 @@ export class AdminRoom {
       return;
     }
     const { id, origin } = job;
+    const by: Decider = {
+      actor: { kind: 'person', person: job.requester.person, userId: event.sender, trust: event.trust },
+      eventId: event.eventId,
+    };
     const confirmed = store.transaction(() => {
       this.#done(event);
-      if (verdict) return jobs().confirm(id);
-      jobs().veto(id);
+      if (verdict) return jobs().confirm(id, by);
+      jobs().veto(id, by);
       return false;
     });
     if (confirmed) void this.#timed(origin.kind === 'room' ? origin.eventId : event.eventId, jobs().start(id));

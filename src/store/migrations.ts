@@ -133,4 +133,32 @@ export const migrations: readonly Migration[] = [
       CREATE INDEX jobs_open ON jobs (state) WHERE finished_at IS NULL;
     `,
   },
+  {
+    since: '0.2.0',
+    sql: `
+      -- The audit: a chain of records, added to and never changed. The last three columns are copies for finding.
+      CREATE TABLE audit (
+        seq INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        prev TEXT NOT NULL,
+        hash TEXT NOT NULL,
+        record TEXT NOT NULL,
+        event TEXT NOT NULL,
+        person TEXT,
+        job_id TEXT
+      ) STRICT;
+      CREATE INDEX audit_by_event ON audit (event, seq);
+      CREATE INDEX audit_by_person ON audit (person, seq) WHERE person IS NOT NULL;
+      CREATE INDEX audit_by_job ON audit (job_id, seq) WHERE job_id IS NOT NULL;
+      CREATE INDEX audit_by_time ON audit (at);
+      CREATE TRIGGER audit_in_order BEFORE INSERT ON audit
+        WHEN NEW.seq <> (SELECT coalesce(max(seq), 0) + 1 FROM audit)
+          OR NEW.prev <> coalesce((SELECT hash FROM audit ORDER BY seq DESC LIMIT 1), NEW.prev)
+        BEGIN SELECT RAISE(ABORT, 'a record follows the last one'); END;
+      CREATE TRIGGER audit_stays BEFORE UPDATE ON audit
+        BEGIN SELECT RAISE(ABORT, 'a record is never changed'); END;
+      CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit
+        BEGIN SELECT RAISE(ABORT, 'a record is never removed'); END;
+    `,
+  },
 ];

@@ -1,3 +1,4 @@
+import type { Trust } from '../store/inbox.ts';
 import type { JobRecord, StepRecord } from '../store/jobs.ts';
 import type { Plan } from './plan.ts';
 import type { Tier } from './tier.ts';
@@ -5,8 +6,9 @@ import type { Tier } from './tier.ts';
 /** Who asked, as a job keeps it. */
 export type JobRequester = { kind: 'person'; person: string; userId: string } | { kind: 'shell' };
 
-/** Where the answer goes. */
-export type JobOrigin = { kind: 'room'; roomId: string; eventId: string; threadId: string | null; json?: boolean } | { kind: 'shell' };
+/** Where the answer goes, and how the request came. */
+export type JobOrigin =
+  { kind: 'room'; roomId: string; eventId: string; threadId: string | null; trust?: Trust; json?: boolean } | { kind: 'shell' };
 
 export interface Job extends Omit<JobRecord, 'plan' | 'tier' | 'requester' | 'origin' | 'inputs'> {
   plan: Plan;

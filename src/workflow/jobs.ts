@@ -1,3 +1,4 @@
+import type { Audit, AuditActor, AuditEntry, AuditEvent } from '../audit/audit.ts';
 import type { Clock, Ids } from '../clock.ts';
 import type { Secret } from '../config/secret.ts';
 import { asFailure, Failure } from '../failures/failure.ts';
@@ -37,9 +38,16 @@ export interface JobEvents {
   progress(job: Job, finished: number): void;
 }
 
+/** Who decided about a job, and by which event. */
+export interface Decider {
+  actor: AuditActor;
+  eventId?: string;
+}
+
 export interface JobsOptions {
   store: Store;
   jobs: JobStore;
+  audit: Audit;
   clock: Clock;
   ids: Ids;
   log: Log;
@@ -48,6 +56,8 @@ export interface JobsOptions {
   /** Milliseconds after which an approved job that never ran is not run any more. */
   executeWithin: number;
 }
+
+type EndState = Exclude<JobState, 'pending' | 'approved' | 'running'>;
 
 /** Milliseconds until a job is looked at again whose journal could not be written. */
 const journalRetry = 5000;
@@ -89,7 +99,10 @@ export class Jobs {
       undoneBy: null,
       undoes: request.undoes,
     };
-    jobs.add(job, request.plan.items.length);
+    this.#options.store.transaction(() => {
+      jobs.add(job, request.plan.items.length);
+      this.#record('job.requested', job, { ...requesterOf(job), targets: targetsOf(job) });
+    });
     return job;
   }
 
@@ -103,18 +116,20 @@ export class Jobs {
    *
    * @returns false when the job is not pending any more
    */
-  confirm(id: string): boolean {
+  confirm(id: string, by?: Decider): boolean {
     const { clock, jobs, store } = this.#options;
     return store.transaction(() => {
       const job = this.get(id);
       if (job === null || (job.expiresAt !== null && clock.now() > job.expiresAt)) return false;
-      return jobs.move(id, 'pending', 'approved', clock.now());
+      if (!jobs.move(id, 'pending', 'approved', clock.now())) return false;
+      this.#record('job.approved', job, by ?? { actor: requesterOf(job).actor });
+      return true;
     });
   }
 
   /** Takes the requester's refusal. @returns false when the job is not pending any more */
-  veto(id: string): boolean {
-    return this.#end(id, 'pending', 'vetoed');
+  veto(id: string, by?: Decider): boolean {
+    return this.#end(id, 'pending', 'vetoed', by);
   }
 
   /** Ends what waited too long for a confirmation. @returns how many */
@@ -205,7 +220,12 @@ export class Jobs {
         return;
       }
     }
-    if (!jobs.move(job.id, 'approved', 'running', clock.now())) return;
+    const started = store.transaction(() => {
+      if (!jobs.move(job.id, 'approved', 'running', clock.now())) return false;
+      this.#record('job.started', job);
+      return true;
+    });
+    if (!started) return;
     const several = job.plan.items.length > 1;
     for (const step of jobs.steps(job.id)) {
       jobs.setStep(job.id, { ...step, state: 'running' });
@@ -213,11 +233,13 @@ export class Jobs {
       if (ended === null) return;
       // The last step and the end of the job are one transaction, so the answer is never lost between them.
       if (step.n < job.plan.items.length - 1) {
-        jobs.setStep(job.id, ended);
+        store.transaction(() => {
+          this.#endStep(job, ended);
+        });
         if (several) events.progress(job, step.n + 1);
       } else {
         store.transaction(() => {
-          jobs.setStep(job.id, ended);
+          this.#endStep(job, ended);
           this.#settle(job.id, 'running', stateOf(jobs.steps(job.id)));
         });
       }
@@ -260,8 +282,8 @@ export class Jobs {
     }
     log.warn('a job was cut off and has been looked at', { job_id: job.id, command: job.command, count: steps.length });
     store.transaction(() => {
-      for (const step of steps) jobs.setStep(job.id, step);
-      this.#settle(job.id, 'running', stateOf(steps));
+      for (const step of steps) this.#endStep(job, step);
+      this.#settle(job.id, 'running', stateOf(steps), { actor: steward }, { after_crash: true });
     });
   }
 
@@ -275,21 +297,75 @@ export class Jobs {
     }
   }
 
-  #end(id: string, from: JobState, to: JobState): boolean {
-    return this.#options.store.transaction(() => this.#settle(id, from, to));
+  #end(id: string, from: JobState, to: EndState, by?: Decider): boolean {
+    return this.#options.store.transaction(() => this.#settle(id, from, to, by));
   }
 
-  #settle(id: string, from: JobState, to: JobState): boolean {
+  #settle(id: string, from: JobState, to: EndState, by?: Decider, detail?: AuditEntry['detail']): boolean {
     const { clock, jobs, events } = this.#options;
     if (!jobs.move(id, from, to, clock.now())) return false;
     const job = this.get(id);
-    if (job?.undoes != null && to === 'done') jobs.setUndoneBy(job.undoes, id);
-    if (job !== null) events.settled({ ...job, steps: jobs.steps(id) });
+    if (job === null) return true;
+    if (job.undoes !== null && to === 'done') jobs.setUndoneBy(job.undoes, id);
+    const steps = jobs.steps(id);
+    const vetoed = to === 'vetoed' ? { actor: requesterOf(job).actor } : {};
+    this.#record(`job.${to}`, job, { ...vetoed, ...by, ...resultOf(job, steps, detail) });
+    events.settled({ ...job, steps });
     return true;
+  }
+
+  /** Of a job of several items each has a record of its own. */
+  #endStep(job: Job, step: StepRecord): void {
+    const { jobs } = this.#options;
+    jobs.setStep(job.id, step);
+    if (job.plan.items.length === 1) return;
+    const targets = job.plan.items[step.n]?.targets.map(({ id }) => id);
+    this.#record('job.step', job, { targets, failure: step.failure?.id, detail: { n: step.n, state: step.state } });
+  }
+
+  /** The one place where a job's transition is written down, always in the transaction that makes it. */
+  #record(event: AuditEvent, job: Job, more: Partial<AuditEntry> = {}): void {
+    this.#options.audit.record({
+      event,
+      actor: steward,
+      command: job.command,
+      tier: job.tier,
+      jobId: job.id,
+      planHash: job.planHash,
+      ...more,
+    });
   }
 }
 
-function stateOf(steps: readonly StepRecord[]): JobState {
+const steward: AuditActor = { kind: 'steward' };
+
+/** Who asked, and by which event. */
+function requesterOf({ requester, origin }: Job): Decider {
+  if (requester.kind === 'shell' || origin.kind === 'shell') return { actor: { kind: 'shell' } };
+  return {
+    actor: { kind: 'person', person: requester.person, userId: requester.userId, trust: origin.trust ?? { kind: 'plain' } },
+    eventId: origin.eventId,
+  };
+}
+
+function targetsOf(job: Job): string[] {
+  return job.plan.items.flatMap((item) => item.targets.map(({ id }) => id));
+}
+
+/** How long it ran, what failed first, and how many of several items were done. */
+function resultOf(job: Job, steps: readonly StepRecord[], detail: AuditEntry['detail']): Partial<AuditEntry> {
+  const targets = targetsOf(job);
+  const several = steps.length > 1 ? { done: steps.filter(({ state }) => state === 'done').length, of: steps.length } : {};
+  const details = { ...several, ...detail };
+  return {
+    targets: targets.length > 1 ? undefined : targets,
+    failure: steps.find(({ failure }) => failure !== null)?.failure?.id,
+    duration: job.startedAt === null || job.finishedAt === null ? undefined : job.finishedAt - job.startedAt,
+    detail: Object.keys(details).length === 0 ? undefined : details,
+  };
+}
+
+function stateOf(steps: readonly StepRecord[]): EndState {
   if (steps.some((step) => step.state === 'unknown')) return 'unknown';
   return steps.every((step) => step.state === 'done') ? 'done' : 'failed';
 }

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { z } from 'zod';
+import { AuditLog } from '../../src/audit/log.ts';
 import { systemClock, systemIds } from '../../src/clock.ts';
 import type { CommandContext } from '../../src/commands/context.ts';
 import { defineWrite, type Command } from '../../src/commands/define.ts';
@@ -11,6 +12,7 @@ import { Registry } from '../../src/commands/registry.ts';
 import { configSchema } from '../../src/config/schema.ts';
 import { Failure } from '../../src/failures/failure.ts';
 import { text } from '../../src/reply/parts.ts';
+import { AuditRows } from '../../src/store/audit-rows.ts';
 import { JobStore } from '../../src/store/jobs.ts';
 import { Store } from '../../src/store/store.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
@@ -65,6 +67,7 @@ function opened(run: (ctx: CommandContext) => Promise<void> = () => Promise.reso
   const jobs = new Jobs({
     store,
     jobs: jobStore,
+    audit: new AuditLog(store, new AuditRows(store), systemClock),
     clock: systemClock,
     ids: systemIds,
     log: silentLog,

@@ -2,8 +2,10 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { AuditLog } from '../../src/audit/log.ts';
 import { systemClock, systemIds, type Clock } from '../../src/clock.ts';
 import { Failure } from '../../src/failures/failure.ts';
+import { AuditRows } from '../../src/store/audit-rows.ts';
 import { JobStore } from '../../src/store/jobs.ts';
 import { Store } from '../../src/store/store.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
@@ -45,6 +47,7 @@ function jobsWith(executor: Partial<Executor>): Jobs {
   return new Jobs({
     store,
     jobs: new JobStore(store),
+    audit: new AuditLog(store, new AuditRows(store), clock),
     clock,
     ids: systemIds,
     log: silentLog,
