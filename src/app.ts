@@ -287,7 +287,7 @@ async function publishDescriptions(core: Core, client: MatrixClient, facts: Fact
 }
 
 /** What time ends: confirmations, delivered secrets, old files and events. */
-async function keepHouse(core: Core, room: Room | null, signal: AbortSignal): Promise<void> {
+export async function keepHouse(core: Core, room: Room | null, signal: AbortSignal): Promise<void> {
   const { clock, jobs, log, sink } = core;
   let pruned = Number.NEGATIVE_INFINITY;
   while (!signal.aborted) {

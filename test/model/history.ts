@@ -1,0 +1,241 @@
+import fc from 'fast-check';
+import type { Ids } from '../../src/clock.ts';
+import { ModelClock } from './clock.ts';
+import { ModelHomeserver, type SentEvent, type WriteFault } from './homeserver.ts';
+import { copyStore, modelConfig, ModelSteward, type ModelWorld } from './steward.ts';
+import { Things, verbs, type Verb } from './things.ts';
+
+/** alice has two accounts, bob one; carol has no role. */
+export const people = ['@alice:model', '@alice2:model', '@bob:model', '@carol:model'] as const;
+type Account = (typeof people)[number];
+
+const personOf: Record<Account, string | null> = {
+  '@alice:model': 'alice',
+  '@alice2:model': 'alice',
+  '@bob:model': 'bob',
+  '@carol:model': null,
+};
+const minute = 60_000;
+
+/** What one request was, and what may come of it. */
+interface Request {
+  eventId: string;
+  account: Account;
+  verb: Verb;
+  thing: string;
+  /** What Steward had been given when the effect came; null where there is none. */
+  deliveredAtEffect: number | null;
+}
+
+/** A homeserver, things, and Steward or not; what was asked is known. */
+export class History implements ModelWorld {
+  readonly dir: string;
+  readonly clock = new ModelClock(Date.UTC(2026, 10, 22, 12));
+  readonly server = new ModelHomeserver(this.clock);
+  readonly things: Things;
+  readonly config;
+  readonly requests: Request[] = [];
+  readonly ids: Ids;
+  #steward: ModelSteward | null = null;
+
+  constructor(dir: string, template: string) {
+    this.dir = dir;
+    copyStore(template, dir);
+    this.things = new Things((thing) => {
+      const request = this.requests.find((one) => one.thing === thing);
+      if (request !== undefined) request.deliveredAtEffect ??= this.server.delivered;
+    });
+    this.ids = countingIds();
+    const owner = (...userIds: Account[]): object => ({ user_ids: userIds, roles: ['owner'] });
+    this.config = modelConfig(this.server, dir, {
+      people: { alice: owner('@alice:model', '@alice2:model'), bob: owner('@bob:model') },
+    });
+  }
+
+  get isUp(): boolean {
+    return this.#steward !== null;
+  }
+
+  async start(): Promise<void> {
+    this.#steward ??= await ModelSteward.start(this);
+    await this.settle();
+  }
+
+  kill(): void {
+    this.#steward?.kill();
+    this.#steward = null;
+  }
+
+  async stop(): Promise<void> {
+    await this.#steward?.stop(() => this.settle());
+    this.#steward = null;
+  }
+
+  ask(account: Account, verb: Verb): void {
+    const thing = `thing${this.requests.length}`;
+    const eventId = this.server.send(account, 'm.room.message', { msgtype: 'm.text', body: `!thing ${verb} ${thing}` });
+    this.requests.push({ eventId, account, verb, thing, deliveredAtEffect: null });
+  }
+
+  /** Lets everything run that can run while time stands still. */
+  async settle(turns = 12): Promise<void> {
+    for (let turn = 0; turn < turns; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  async pass(ms: number): Promise<void> {
+    const careful = Math.min(ms, minute / 2);
+    await this.clock.advance(careful, () => this.settle(6));
+    if (ms > careful) this.clock.leap(ms - careful);
+    await this.settle();
+  }
+
+  /** Brings Steward up and lets all that waits come to its end. */
+  async finish(): Promise<void> {
+    this.server.faults.length = 0;
+    await this.start();
+    await this.settle(60);
+    await this.pass(20 * minute);
+    await this.pass(13 * 60 * minute);
+    await this.settle(60);
+    // Files are read and removed in a time of their own.
+    for (let round = 0; round < 50 && this.faults().length > 0; round += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      await this.pass(10_000);
+    }
+  }
+
+  /** The messages of Steward that answer an event, prompts apart. */
+  answersTo(eventId: string): { final: SentEvent[]; prompts: SentEvent[] } {
+    const all = this.server.events.filter((event) => event.sender === this.server.botId && answered(event) === eventId);
+    return { final: all.filter((event) => outcomeOf(event) !== 'waiting'), prompts: all.filter((event) => outcomeOf(event) === 'waiting') };
+  }
+
+  /** Every prompt, oldest first. */
+  get prompts(): SentEvent[] {
+    return this.server.events.filter((event) => event.sender === this.server.botId && outcomeOf(event) === 'waiting');
+  }
+
+  /** Why the history is not as it must be; empty where it is. */
+  faults(): string[] {
+    return this.requests.flatMap((request) =>
+      this.#faultsOf(request).map((fault) => `${request.verb} ${request.thing} by ${request.account}: ${fault}`),
+    );
+  }
+
+  #faultsOf(request: Request): string[] {
+    const found: string[] = [];
+    const changes = this.things.changes.get(request.thing) ?? 0;
+    if (changes > 1) found.push(`was done ${changes} times`);
+    if (changes > 0 && !this.#mayRun(request)) found.push('was done without what its tier asks for');
+    const { final } = this.answersTo(request.eventId);
+    const missed = this.server.events.some(
+      (event) =>
+        event.sender === this.server.botId &&
+        String(event.content['body']).startsWith('Not run,') &&
+        String(event.content['body']).includes(request.account),
+    );
+    if (final.length > 1)
+      found.push(`was answered ${final.length} times: ${final.map((event) => String(event.content['body'])).join(' | ')}`);
+    const told = final.length > 0 || missed || (personOf[request.account] === null && this.#refusals(request.account) > 0);
+    if (!told) found.push('was never answered');
+    const done = final.some((event) => outcomeOf(event) === 'done');
+    if (done && changes === 0) found.push('is called done and is not');
+    if (changes > 0 && final.length === 1 && !done)
+      found.push(`was done and is called ${String(outcomeOf(final[0]))}: ${String(final[0]?.content['body'])}`);
+    return found;
+  }
+
+  #refusals(account: Account): number {
+    return this.server.events.filter((event) => {
+      const asked = answered(event);
+      return asked !== null && this.server.event(asked)?.sender === account && outcomeOf(event) === 'refused';
+    }).length;
+  }
+
+  #mayRun({ account, verb, eventId, deliveredAtEffect }: Request): boolean {
+    const person = personOf[account];
+    if (person === null) return false;
+    const tier = verbs[verb];
+    if (tier === 'change') return true;
+    const prompts = this.answersTo(eventId).prompts.map((prompt) => prompt.event_id);
+    return this.server.events.some((event, at) => {
+      if (event.type !== 'm.reaction' || at >= (deliveredAtEffect ?? 0)) return false;
+      const relation = event.content['m.relates_to'] as { event_id?: string; key?: string };
+      const by = personOf[event.sender as Account] ?? null;
+      const right = tier === 'confirmed' ? by === person : by !== null && by !== person;
+      return right && relation.key?.startsWith('✅') === true && prompts.includes(relation.event_id ?? '');
+    });
+  }
+}
+
+function outcomeOf(event: SentEvent | undefined): unknown {
+  return (event?.content['org.steward.result'] as { outcome?: unknown } | undefined)?.outcome;
+}
+
+function answered(event: SentEvent): string | null {
+  const relation = event.content['m.relates_to'] as { 'm.in_reply_to'?: { event_id?: string } } | undefined;
+  return relation?.['m.in_reply_to']?.event_id ?? null;
+}
+
+/** Ids that are new each time, and the same in each run. */
+function countingIds(): Ids {
+  let count = 0;
+  const next = (): string => (count += 1).toString(36);
+  return {
+    short: (length) => next().padStart(length, '0'),
+    uuid: () => `uuid-${next()}`,
+    secret: (_alphabet, length) => next().padStart(length, 'x'),
+    fraction: () => 0.5,
+  };
+}
+
+type Step = fc.AsyncCommand<object, History>;
+
+const step = (name: string, run: (history: History) => Promise<void> | void): Step => ({
+  check: () => true,
+  run: async (_model, history) => {
+    await run(history);
+  },
+  toString: () => name,
+});
+
+const account = fc.constantFrom(...people);
+const verb = fc.constantFrom(...(Object.keys(verbs) as Verb[]));
+const key = fc.constantFrom('✅', '✅\ufe0f', '❌', '👍');
+const faults = fc.constantFrom<WriteFault>('lost', 'refused', 'limited');
+const wait = fc.constantFrom(500, 4000, minute, 6 * minute, 16 * minute, 13 * 60 * minute);
+
+/** Any step of a history. */
+export const steps = [
+  fc.tuple(account, verb).map(([who, what]) => step(`${who} asks ${what}`, (history) => history.ask(who, what))),
+  fc.tuple(account, key, fc.nat(5)).map(([who, sign, back]) =>
+    step(`${who} reacts ${sign} on prompt -${back}`, ({ server, prompts }) => {
+      const prompt = prompts.at(-1 - back);
+      if (prompt !== undefined)
+        server.send(who, 'm.reaction', { 'm.relates_to': { rel_type: 'm.annotation', event_id: prompt.event_id, key: sign } });
+    }),
+  ),
+  fc.tuple(account, fc.nat(5)).map(([who, back]) =>
+    step(`${who} reacts ✅ on message -${back}`, ({ server }) => {
+      const message = server.events.filter((event) => event.type === 'm.room.message').at(-1 - back);
+      if (message !== undefined && outcomeOf(message) !== 'waiting')
+        server.send(who, 'm.reaction', { 'm.relates_to': { rel_type: 'm.annotation', event_id: message.event_id, key: '✅' } });
+    }),
+  ),
+  fc.nat(3).map((back) =>
+    step(`reaction -${back} is taken back`, ({ server }) => {
+      const reaction = server.events.filter((event) => event.type === 'm.reaction' && event.sender !== server.botId).at(-1 - back);
+      if (reaction !== undefined && reaction.redactedBy === null)
+        server.send(reaction.sender, 'm.room.redaction', { redacts: reaction.event_id });
+    }),
+  ),
+  fc.constant(step('all settles', (history) => history.settle())),
+  fc.nat(8).map((turns) => step(`${turns} turns`, (history) => history.settle(turns))),
+  wait.map((ms) => step(`${ms / 1000} s pass`, (history) => history.pass(ms))),
+  fc.constantFrom(-3600_000, -minute, minute, 3600_000).map((ms) => step(`the clock jumps ${ms / 1000} s`, ({ clock }) => clock.jump(ms))),
+  fc.constant(step('events come again', ({ server }) => server.repeat())),
+  faults.map((fault) => step(`the next write is ${fault}`, ({ server }) => void server.faults.push(fault))),
+  fc.constant(step('kill', (history) => history.kill())),
+  fc.constant(step('stop', (history) => history.stop())),
+  fc.constant(step('start', (history) => history.start())),
+];

@@ -1,0 +1,91 @@
+import { copyFileSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { keepHouse, openRoom, type Room } from '../../src/app.ts';
+import type { Ids } from '../../src/clock.ts';
+import type { Reloadable } from '../../src/config/reloadable.ts';
+import { configSchema, type Config } from '../../src/config/schema.ts';
+import { Secret } from '../../src/config/secret.ts';
+import { openCore, type Core } from '../../src/core.ts';
+import { silentLog } from '../../src/telemetry/log.ts';
+import type { ModelClock } from './clock.ts';
+import type { ModelHomeserver } from './homeserver.ts';
+import { thingCommands, type Things } from './things.ts';
+
+export interface ModelWorld {
+  /** Folder of the store. */
+  dir: string;
+  clock: ModelClock;
+  server: ModelHomeserver;
+  things: Things;
+  ids: Ids;
+  config: Config;
+}
+
+/** The configuration of the model; `people` and `roles` as in a file. */
+export function modelConfig(server: ModelHomeserver, dir: string, sections: Record<string, unknown>): Config {
+  return configSchema.parse({
+    data_dir: dir,
+    homeserver: {
+      url: 'http://model',
+      server_name: 'model',
+      user_id: server.botId,
+      device_id: 'STEWARD',
+      access_token_file: new Secret('token'),
+    },
+    room: { id: server.roomId },
+    ...sections,
+  });
+}
+
+/** One process of Steward on a model homeserver, from its start to its end: the real composition, over a real store. */
+export class ModelSteward {
+  readonly core: Core;
+  readonly #room: Room;
+  readonly #stopping: AbortController;
+  readonly #end: () => void;
+
+  private constructor(core: Core, room: Room, stopping: AbortController, end: () => void) {
+    this.core = core;
+    this.#room = room;
+    this.#stopping = stopping;
+    this.#end = end;
+  }
+
+  static async start({ clock, server, things, ids, config }: ModelWorld): Promise<ModelSteward> {
+    let alive = true;
+    const time = clock.process();
+    const connection = server.connect();
+    const reloadable = { path: '', current: config, reload: () => ({ changed: [], needsRestart: [] }) } as unknown as Reloadable;
+    const core = await openCore(reloadable, silentLog, { clock: time, ids, registry: thingCommands(things, () => alive) });
+    const stopping = new AbortController();
+    const room = openRoom(core, stopping.signal, () => connection.client);
+    void room.connection.run();
+    void keepHouse(core, room, stopping.signal);
+    return new ModelSteward(core, room, stopping, () => {
+      alive = false;
+      time.end();
+      connection.end();
+    });
+  }
+
+  /** What SIGKILL does: nothing of it runs on, and what is in the store stays. */
+  kill(): void {
+    this.#end();
+    this.core.close();
+  }
+
+  /** What SIGTERM does, as far as it goes while time stands still. */
+  async stop(settle: () => Promise<void>): Promise<void> {
+    this.#stopping.abort();
+    void this.#room.stop();
+    void this.core.jobs.stop(10_000);
+    await settle();
+    this.kill();
+  }
+}
+
+/** A store that is new and migrated, copied from `template`, which saves the migrations. */
+export function copyStore(template: string, dir: string): void {
+  mkdirSync(dir, { recursive: true });
+  copyFileSync(join(template, 'steward.db'), join(dir, 'steward.db'));
+}
