@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { createAlertChannels } from './alerts/channels.ts';
+import { steward, type AuditEntry } from './audit/audit.ts';
 import { Reloadable } from './config/reloadable.ts';
 import type { Config } from './config/schema.ts';
 import { Failure } from './failures/failure.ts';
@@ -49,14 +50,14 @@ export async function startDaemon({ configPath }: { configPath: string }): Promi
   const config = new Reloadable(configPath, process.env);
   const log = createLog({ ...config.current.log, clock: systemClock });
   const core = await openCore(config, log);
+  recordOrLog(core, { event: 'steward.started', actor: steward });
   const stopping = new AbortController();
   const room = config.current.homeserver === undefined || config.current.room === undefined ? null : openRoom(core, stopping.signal);
   const socket = await serveSocket(join(config.current.dataDir, 'steward.sock'), core.session(), log);
   const listener = await listen(core, room);
   const reload = (): void => {
     try {
-      const outcome = config.reload();
-      core.hooks.reloaded(outcome.changed);
+      const outcome = core.reload('SIGHUP');
       log.info('the configuration was read again', { count: outcome.changed.length });
     } catch (error) {
       log.error('the configuration cannot be read again; the old one stays', { error });
@@ -88,6 +89,7 @@ export async function startDaemon({ configPath }: { configPath: string }): Promi
     await listener?.close();
     // A sync that is still open is let go: what it brings is not taken any more.
     await housekeeping;
+    recordOrLog(core, { event: 'steward.stopped', actor: steward, detail: { reason } });
     core.close();
     return 0;
   });
@@ -106,6 +108,15 @@ export async function openLocalSession(configPath: string): Promise<ShellSession
       core.close();
     },
   };
+}
+
+/** Steward starts and stops also where that cannot be written down: somebody must mend it. */
+function recordOrLog({ audit, log }: Core, entry: AuditEntry): void {
+  try {
+    audit.record(entry);
+  } catch (error) {
+    log.error('the audit could not be written', { error });
+  }
 }
 
 export interface Room {
@@ -168,6 +179,7 @@ export function openRoom(core: Core, signal: AbortSignal, connect = connectTo): 
     posts,
     writer: new RoomWriter({ roomId, outbox, clock, config: () => config.current }),
     jobs: () => core.jobs,
+    audit: core.audit,
     sender,
     dispatcher: core.dispatcher,
     exports,
@@ -296,6 +308,7 @@ export async function keepHouse(core: Core, room: Room | null, signal: AbortSign
       await sink.expire(clock.now());
       if (clock.monotonic() - pruned > hour) {
         pruned = clock.monotonic();
+        core.reads.record(core.audit);
         await room?.exports.prune();
         room?.inbox.prune(clock.now() - remember);
         room?.outbox.prune(clock.now() - remember);

@@ -1,6 +1,8 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { steward } from './audit/audit.ts';
 import { AuditLog } from './audit/log.ts';
+import { ReadCounts } from './audit/reads.ts';
 import { systemClock, systemIds, type Clock, type Ids } from './clock.ts';
 import { allCommands } from './commands/all.ts';
 import type { CommandContext, Requester, SelfStatus } from './commands/context.ts';
@@ -9,7 +11,7 @@ import { CommandExecutor } from './commands/executor.ts';
 import type { Gate } from './commands/gate.ts';
 import { jobReply } from './commands/job-reply.ts';
 import type { Registry } from './commands/registry.ts';
-import type { Reloadable } from './config/reloadable.ts';
+import type { Reloadable, ReloadOutcome } from './config/reloadable.ts';
 import type { Config } from './config/schema.ts';
 import type { Secret } from './config/secret.ts';
 import { Failure } from './failures/failure.ts';
@@ -49,6 +51,7 @@ export interface Core {
   log: Log;
   store: Store;
   audit: AuditLog;
+  reads: ReadCounts;
   jobs: Jobs;
   jobStore: JobStore;
   dispatcher: Dispatcher;
@@ -57,6 +60,8 @@ export interface Core {
   sink: FileSink;
   hooks: CoreHooks;
   jobReply: (job: SettledJob) => Reply;
+  /** Reads the configuration again, and writes down why and what changed. */
+  reload(cause: string): ReloadOutcome;
   session(): LocalSession;
   close(): void;
 }
@@ -116,6 +121,13 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
       });
     return new Synapse(homeserverConfig.serverName, http(homeserverConfig.adminUrl ?? homeserverConfig.url), http(homeserverConfig.url));
   });
+  const reload = (cause: string): ReloadOutcome => {
+    const outcome = config.reload(({ changed }) => {
+      if (changed.length > 0) audit.record({ event: 'config.reloaded', actor: steward, detail: { cause, changed: changed.join(' ') } });
+    });
+    hooks.reloaded(outcome.changed);
+    return outcome;
+  };
   const context = (requester: Requester, secrets: ReadonlyMap<string, Secret>): CommandContext => ({
     requester,
     secrets,
@@ -136,13 +148,12 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
       return record === null ? null : asJob(record);
     },
     reloadConfig: () => {
-      const outcome = config.reload();
-      hooks.reloaded(outcome.changed);
-      return outcome;
+      return reload('command');
     },
   });
   const gates: Gate[] = [];
-  const dispatcher = new Dispatcher(context, gates);
+  const reads = new ReadCounts();
+  const dispatcher = new Dispatcher(context, gates, reads);
   const jobs = new Jobs({
     store,
     jobs: jobStore,
@@ -170,6 +181,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     log,
     store,
     audit,
+    reads,
     jobs,
     jobStore,
     dispatcher,
@@ -178,9 +190,16 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     sink,
     hooks,
     jobReply: replyOf,
-    session: () => new LocalSession({ store, dispatcher, jobs, waiters, ids, jobReply: replyOf }),
+    reload,
+    session: () =>
+      new LocalSession({ store, audit, dispatcher, jobs, waiters, ids, metrics: () => hooks.metrics, clock, jobReply: replyOf }),
     close: () => {
       stopping.abort();
+      try {
+        reads.record(audit);
+      } catch (error) {
+        log.error('the audit could not be written', { error });
+      }
       store.close();
       lock.release();
     },

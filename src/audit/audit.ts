@@ -10,13 +10,18 @@ export type AuditActor =
   | { kind: 'schedule'; schedule: string; person: string }
   | { kind: 'steward' };
 
+export const steward: AuditActor = { kind: 'steward' };
+
 /** What happened; the part before the dot is its family. */
 export type AuditEvent =
   | 'steward.started'
   | 'steward.stopped'
   | 'access.stranger'
   | 'access.refused'
+  /** How often a person read what, in the time since the last such record. */
+  | 'access.reads'
   | 'secret.removed'
+  | 'config.reloaded'
   | 'job.requested'
   | 'job.approved'
   | 'job.vetoed'

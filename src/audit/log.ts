@@ -53,6 +53,11 @@ export class AuditLog implements Audit {
     });
   }
 
+  /** Whether a record tells that this stranger spoke. */
+  knowsStranger(userId: string): boolean {
+    return this.#rows.newest({ person: userId, event: 'access.stranger' }, Number.MAX_SAFE_INTEGER, 1).length > 0;
+  }
+
   /** At most `limit` records that fit, newest first, numbered below `before`. */
   newest(filter: AuditFilter, before: number, limit: number): AuditRow[] {
     return this.#rows.newest(filter, before, limit);

@@ -53,7 +53,8 @@ function trustOf(trust: Trust): Record<string, unknown> {
     : { kind: 'decrypted', device_id: trust.deviceId, cross_signed: trust.crossSigned, identity: trust.identity };
 }
 
-/** The person that a record is found by, or null. */
+/** The name that a record is found by: of a person, or the user id of a stranger; else null. */
 export function personOf(actor: AuditActor): string | null {
+  if (actor.kind === 'stranger') return actor.userId;
   return actor.kind === 'person' || actor.kind === 'schedule' ? actor.person : null;
 }

@@ -1,3 +1,5 @@
+import type { AuditActor, AuditEntry } from '../audit/audit.ts';
+import type { ReadCounts } from '../audit/reads.ts';
 import type { Config } from '../config/schema.ts';
 import type { Secret } from '../config/secret.ts';
 import { asFailure, Failure } from '../failures/failure.ts';
@@ -30,7 +32,9 @@ export interface Ask {
 }
 
 /** What an ask comes to: an answer, or a job to be written down with the prompt that it needs. */
-export type Prepared = { kind: 'answer'; reply: Reply } | { kind: 'job'; request: JobRequest; leave: Leave; prompt: Reply | null };
+/** @property refusal what the audit is told, where somebody asked for what he may not have */
+export type Prepared =
+  { kind: 'answer'; reply: Reply; refusal: AuditEntry | null } | { kind: 'job'; request: JobRequest; leave: Leave; prompt: Reply | null };
 
 export type ContextMaker = (requester: Requester, secrets: ReadonlyMap<string, Secret>) => CommandContext;
 
@@ -38,10 +42,12 @@ export type ContextMaker = (requester: Requester, secrets: ReadonlyMap<string, S
 export class Dispatcher {
   readonly #context: ContextMaker;
   readonly #gates: readonly Gate[];
+  readonly #reads: ReadCounts;
 
-  constructor(context: ContextMaker, gates: readonly Gate[]) {
+  constructor(context: ContextMaker, gates: readonly Gate[], reads: ReadCounts) {
     this.#context = context;
     this.#gates = gates;
+    this.#reads = reads;
   }
 
   /** Never throws: what goes wrong is an answer. */
@@ -59,7 +65,7 @@ export class Dispatcher {
       const reference = failure.id === 'internal.bug' ? ctx.ids.short(8) : undefined;
       if (reference !== undefined)
         ctx.log.error('a command failed', { error_id: reference, ...(command === null ? {} : { command }), error });
-      return answer(failureReply(failure, command, { reference }));
+      return answer(failureReply(failure, command, { reference }), refusalOf(ask, command, failure));
     }
   }
 
@@ -72,6 +78,7 @@ export class Dispatcher {
       return answer({ command: 'help', outcome: 'done', parts: help.reply(await help.read(ctx, topic), topic, ctx) });
     }
     if (command.name === 'undo') return this.#undo(ctx, ask);
+    if (command.kind !== 'write') this.#reads.count(actorOf(ask), command.name);
     if (command.kind === 'read') return answer(await readAnswer(ctx, command, args, flags));
     if (command.kind === 'list') return answer(await listAnswer(ctx, command, args, flags));
     return this.#write(ctx, ask, [parsed], null);
@@ -137,6 +144,7 @@ export class Dispatcher {
           }),
           refused.map(({ n, failure }) => `line ${n + 1}: ${failure.message}`),
         ),
+        refused.reduce<AuditEntry | null>((found, { failure }) => found ?? refusalOf(ask, command.name, failure), null),
       );
     }
     this.#assertMayRequest(ctx, first, plan.tier);
@@ -286,6 +294,24 @@ async function* resume<T>(first: IteratorResult<T>, rest: AsyncIterator<T>): Asy
   for (let next = first; next.done !== true; next = await rest.next()) yield next.value;
 }
 
+function actorOf({ requester, origin }: Ask): AuditActor {
+  if (requester.kind === 'shell') return { kind: 'shell' };
+  const trust = (origin.kind === 'room' ? origin.trust : undefined) ?? { kind: 'plain' };
+  return { kind: 'person', person: requester.person, userId: requester.userId, trust };
+}
+
+/** Somebody asked for what he may not have: told to the audit by the command and the failure, never by what was typed. */
+function refusalOf(ask: Ask, command: string | null, failure: Failure): AuditEntry | null {
+  if (!/^(?:access|guard)\./.test(failure.id)) return null;
+  return {
+    event: 'access.refused',
+    actor: actorOf(ask),
+    command: command ?? undefined,
+    eventId: ask.origin.kind === 'room' ? ask.origin.eventId : undefined,
+    failure: failure.id,
+  };
+}
+
 /** "create @alice:example.org", or the command and how many. */
 function planTitle(plan: Plan): string {
   const only = plan.items.length === 1 ? plan.items[0] : undefined;
@@ -325,4 +351,4 @@ function listReply(command: string | null, failure: Failure, lines: readonly str
   return { ...reply, parts: [code(lines.join('\n')), ...reply.parts] };
 }
 
-const answer = (reply: Reply): Prepared => ({ kind: 'answer', reply });
+const answer = (reply: Reply, refusal: AuditEntry | null = null): Prepared => ({ kind: 'answer', reply, refusal });

@@ -8,6 +8,11 @@ import { Secret } from './secret.ts';
 /** What a running Steward cannot change: where it keeps things, and which room and account it is. */
 const fixed = ['dataDir', 'http', 'log', 'secrets'] as const satisfies readonly (keyof Config)[];
 
+export interface ReloadOutcome {
+  changed: string[];
+  needsRestart: string[];
+}
+
 /** The configuration in force, and the way to a newer one. */
 export class Reloadable {
   readonly path: string;
@@ -28,9 +33,10 @@ export class Reloadable {
   /**
    * Reads the file again; with mistakes the old one stays in force.
    *
+   * @param accept is told what changed before it is in force; throws to leave the old one
    * @returns the keys that changed, and those of them that need a restart
    */
-  reload(): { changed: string[]; needsRestart: string[] } {
+  reload(accept: (outcome: ReloadOutcome) => void): ReloadOutcome {
     const before = this.#current;
     const after = load(this.path, this.#env);
     const changed = (Object.keys(after) as (keyof Config)[]).filter((key) => !isDeepStrictEqual(plain(before[key]), plain(after[key])));
@@ -40,13 +46,15 @@ export class Reloadable {
       before.homeserver?.userId === after.homeserver?.userId && before.homeserver?.serverName === after.homeserver?.serverName;
     if (!sameRoom) needsRestart.push('room.id');
     if (!sameAccount) needsRestart.push('homeserver.user_id');
+    const outcome = { changed: changed.map(snake), needsRestart: needsRestart.map(snake) };
+    accept(outcome);
     this.#current = {
       ...after,
       ...Object.fromEntries(fixed.map((key) => [key, before[key]])),
       ...(sameRoom ? {} : { room: before.room }),
       ...(sameAccount ? {} : { homeserver: before.homeserver }),
     };
-    return { changed: changed.map(snake), needsRestart: needsRestart.map(snake) };
+    return outcome;
   }
 }
 

@@ -1,3 +1,5 @@
+import type { AuditActor, AuditEntry } from '../audit/audit.ts';
+import type { AuditLog } from '../audit/log.ts';
 import type { Clock } from '../clock.ts';
 import type { Requester } from '../commands/context.ts';
 import { whomToAsk, type Ask, type Dispatcher, type Prepared } from '../commands/dispatch.ts';
@@ -31,6 +33,7 @@ export interface RoomOptions {
   posts: Posts;
   writer: RoomWriter;
   jobs: () => Jobs;
+  audit: AuditLog;
   sender: Sender;
   dispatcher: Dispatcher;
   exports: Exports;
@@ -228,7 +231,7 @@ export class AdminRoom {
     if (prepared.kind === 'answer') {
       const { reply } = prepared;
       const file = await this.#spool(reply);
-      this.#answer(event, reply, place, file);
+      this.#answer(event, reply, place, file, prepared.refusal);
       if (reply.command !== null) metrics().command(reply.command, reply.outcome, (clock.monotonic() - started) / 1000);
       return;
     }
@@ -267,7 +270,16 @@ export class AdminRoom {
         job.command,
         { jobId: job.id },
       );
-      this.#answer(event, reply, { ...writer.placeOf(job), replyTo: about });
+      const refusal: AuditEntry = {
+        event: 'access.refused',
+        actor: this.#actorOf(event),
+        command: job.command,
+        tier: job.tier,
+        jobId: job.id,
+        eventId: event.eventId,
+        failure: reply.errorId,
+      };
+      this.#answer(event, reply, { ...writer.placeOf(job), replyTo: about }, null, refusal);
       return;
     }
     if (!mayRequest(config(), job.requester, job.command.split(' ')[0] ?? '', job.tier)) {
@@ -281,10 +293,7 @@ export class AdminRoom {
       return;
     }
     const { id, origin } = job;
-    const by: Decider = {
-      actor: { kind: 'person', person: job.requester.person, userId: event.sender, trust: event.trust },
-      eventId: event.eventId,
-    };
+    const by: Decider = { actor: this.#actorOf(event), eventId: event.eventId };
     const confirmed = store.transaction(() => {
       this.#done(event);
       if (verdict) return jobs().confirm(id, by);
@@ -315,11 +324,12 @@ export class AdminRoom {
   }
 
   #takeBackSecret(event: InboxEvent): void {
-    const { store, sender, writer } = this.#options;
+    const { audit, store, sender, writer } = this.#options;
     // Not pointed at, so that no client quotes what has just been removed.
     const place = { ...this.#placeOfEvent(event, null), replyTo: null };
     const reply = failureReply(new Failure('usage.secret-in-command'), null);
     store.transaction(() => {
+      audit.record({ event: 'secret.removed', actor: this.#actorOf(event), eventId: event.eventId });
       writer.redact(event.eventId, 'it held a secret');
       writer.reply(event.eventId, { ...reply, mentions: [event.sender] }, place, null);
       this.#done(event);
@@ -328,10 +338,12 @@ export class AdminRoom {
   }
 
   #refuseStranger(event: InboxEvent, place: Place): void {
-    const { config, store, sender, writer } = this.#options;
+    const { audit, config, store, sender, writer } = this.#options;
     const reply = failureReply(new Failure('access.no-role', { hint: whomToAsk(config()) }), null);
     store.transaction(() => {
-      // One refusal a person: a room of strangers is not flooded.
+      // One refusal and one record a person: a room of strangers is not flooded.
+      if (!audit.knowsStranger(event.sender))
+        audit.record({ event: 'access.stranger', actor: this.#actorOf(event), eventId: event.eventId });
       writer.reply(`no-role-${event.sender}`, reply, place, null);
       this.#done(event);
     });
@@ -379,9 +391,11 @@ export class AdminRoom {
     return long === null ? null : exports.write(nameOfLong(reply), asChunks(long));
   }
 
-  #answer(event: InboxEvent, reply: Reply, place: Place, file: string | null = null): void {
-    const { store, sender, writer } = this.#options;
+  /** @param refusal what the audit is told of it */
+  #answer(event: InboxEvent, reply: Reply, place: Place, file: string | null = null, refusal: AuditEntry | null = null): void {
+    const { audit, store, sender, writer } = this.#options;
     store.transaction(() => {
+      if (refusal !== null) audit.record(refusal);
       writer.reply(event.eventId, reply, place, file);
       writer.unmark(event.eventId, '⏳');
       const failed: Outcome[] = ['failed', 'usage', 'refused', 'unreachable'];
@@ -424,6 +438,12 @@ export class AdminRoom {
   #isOld(event: InboxEvent): boolean {
     const { clock, config } = this.#options;
     return event.ageMs === null || event.ageMs + (clock.now() - event.receivedAt) > config().limits.commandAge;
+  }
+
+  #actorOf(event: InboxEvent): AuditActor {
+    const { sender: userId, trust } = event;
+    const person = personOf(this.#options.config(), userId);
+    return person === null ? { kind: 'stranger', userId, trust } : { kind: 'person', person, userId, trust };
   }
 
   #placeOfEvent(event: InboxEvent, threadId: string | null): Place {

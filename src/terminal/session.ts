@@ -1,9 +1,11 @@
-import type { Ids } from '../clock.ts';
+import type { Audit } from '../audit/audit.ts';
+import type { Clock, Ids } from '../clock.ts';
 import type { Dispatcher } from '../commands/dispatch.ts';
 import { Secret } from '../config/secret.ts';
 import { Failure } from '../failures/failure.ts';
 import { failureReply, type Reply } from '../reply/reply.ts';
 import type { Store } from '../store/store.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
 import type { SettledJob } from '../workflow/job.ts';
 import type { Jobs } from '../workflow/jobs.ts';
 import { replyMessages, type ShellMessage, type ShellRequest } from './messages.ts';
@@ -47,6 +49,9 @@ export interface LocalSessionOptions {
   jobs: Jobs;
   waiters: ShellWaiters;
   ids: Ids;
+  clock: Clock;
+  audit: Audit;
+  metrics: () => Metrics;
   /** Turns a job that has ended into its reply. */
   jobReply: (job: SettledJob) => Reply;
 }
@@ -62,7 +67,8 @@ export class LocalSession implements ShellSession {
   }
 
   async *run(request: ShellRequest): AsyncGenerator<ShellMessage> {
-    const { dispatcher, jobs, store, waiters, ids, jobReply } = this.#options;
+    const { audit, clock, dispatcher, jobs, metrics, store, waiters, ids, jobReply } = this.#options;
+    const started = clock.monotonic();
     const secrets = new Map(Object.entries(request.secrets).map(([name, value]) => [name, new Secret(value)]));
     const prepared = await dispatcher.prepare({
       id: `shell-${ids.uuid()}`,
@@ -73,7 +79,10 @@ export class LocalSession implements ShellSession {
       secrets,
     });
     if (prepared.kind === 'answer') {
-      yield* replyMessages(prepared.reply, undefined);
+      const { reply, refusal } = prepared;
+      if (refusal !== null) audit.record(refusal);
+      if (reply.command !== null) metrics().command(reply.command, reply.outcome, (clock.monotonic() - started) / 1000);
+      yield* replyMessages(reply, undefined);
       return;
     }
     const { request: jobRequest, leave, prompt } = prepared;
@@ -96,7 +105,9 @@ export class LocalSession implements ShellSession {
       return;
     }
     const results = settled.steps.map((step) => step.result);
-    yield* replyMessages(jobReply(settled), results.length === 1 ? results[0] : results);
+    const reply = jobReply(settled);
+    metrics().command(settled.command, reply.outcome, ((settled.finishedAt ?? settled.createdAt) - settled.createdAt) / 1000);
+    yield* replyMessages(reply, results.length === 1 ? results[0] : results);
   }
 
   /** The prompt; the job is left alone from the moment when the next message is asked for, and vetoed when none ever is. */

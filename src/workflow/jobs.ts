@@ -1,4 +1,4 @@
-import type { Audit, AuditActor, AuditEntry, AuditEvent } from '../audit/audit.ts';
+import { steward, type Audit, type AuditActor, type AuditEntry, type AuditEvent } from '../audit/audit.ts';
 import type { Clock, Ids } from '../clock.ts';
 import type { Secret } from '../config/secret.ts';
 import { asFailure, Failure } from '../failures/failure.ts';
@@ -101,7 +101,7 @@ export class Jobs {
     };
     this.#options.store.transaction(() => {
       jobs.add(job, request.plan.items.length);
-      this.#record('job.requested', job, { ...requesterOf(job), targets: targetsOf(job) });
+      this.#record('job.requested', job, { ...requesterOf(job), targets: targetsOf(job), detail: { arguments: argumentsOf(job) } });
     });
     return job;
   }
@@ -337,8 +337,6 @@ export class Jobs {
   }
 }
 
-const steward: AuditActor = { kind: 'steward' };
-
 /** Who asked, and by which event. */
 function requesterOf({ requester, origin }: Job): Decider {
   if (requester.kind === 'shell' || origin.kind === 'shell') return { actor: { kind: 'shell' } };
@@ -346,6 +344,12 @@ function requesterOf({ requester, origin }: Job): Decider {
     actor: { kind: 'person', person: requester.person, userId: requester.userId, trust: origin.trust ?? { kind: 'plain' } },
     eventId: origin.eventId,
   };
+}
+
+/** Names of the arguments that were given; never what they hold. */
+function argumentsOf(job: Job): string {
+  const given = job.inputs.flatMap((input) => Object.keys(input).filter((name) => input[name] !== undefined && input[name] !== false));
+  return [...new Set(given)].sort().join(' ');
 }
 
 function targetsOf(job: Job): string[] {

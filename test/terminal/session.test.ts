@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { z } from 'zod';
 import { AuditLog } from '../../src/audit/log.ts';
+import { ReadCounts } from '../../src/audit/reads.ts';
 import { systemClock, systemIds } from '../../src/clock.ts';
 import type { CommandContext } from '../../src/commands/context.ts';
 import { defineWrite, type Command } from '../../src/commands/define.ts';
@@ -17,6 +18,7 @@ import { JobStore } from '../../src/store/jobs.ts';
 import { Store } from '../../src/store/store.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
 import { replyMessages, type ShellMessage, type ShellRequest } from '../../src/terminal/messages.ts';
+import { noMetrics, type Metrics } from '../../src/telemetry/metrics.ts';
 import { LocalSession, ShellWaiters } from '../../src/terminal/session.ts';
 import { Jobs } from '../../src/workflow/jobs.ts';
 import { folder, later, request } from './support.ts';
@@ -63,11 +65,14 @@ function opened(run: (ctx: CommandContext) => Promise<void> = () => Promise.reso
       lastUndoable: () => null,
     }) as unknown as CommandContext;
   const waiters = new ShellWaiters();
+  const commands: unknown[][] = [];
   const jobStore = new JobStore(store);
+  const audit = new AuditLog(store, new AuditRows(store), systemClock);
+  const metrics: Metrics = { ...noMetrics, command: (...counted) => void commands.push(counted.slice(0, 2)) };
   const jobs = new Jobs({
     store,
     jobs: jobStore,
-    audit: new AuditLog(store, new AuditRows(store), systemClock),
+    audit,
     clock: systemClock,
     ids: systemIds,
     log: silentLog,
@@ -82,13 +87,16 @@ function opened(run: (ctx: CommandContext) => Promise<void> = () => Promise.reso
   });
   const session = new LocalSession({
     store,
-    dispatcher: new Dispatcher(context, []),
+    dispatcher: new Dispatcher(context, [], new ReadCounts()),
     jobs,
     waiters,
     ids: systemIds,
+    clock: systemClock,
+    audit,
+    metrics: () => metrics,
     jobReply: (job) => jobReply(context({ kind: 'shell' }, new Map()), job),
   });
-  return { session, jobs, jobStore, store };
+  return { session, jobs, jobStore, store, commands };
 }
 
 /** All messages; a prompt is answered with `yes`. */
@@ -104,11 +112,12 @@ async function said(session: LocalSession, asked: ShellRequest, yes?: boolean): 
 
 describe('a session in the process that owns the store', () => {
   test('runs a change at once and gives its result', async () => {
-    const { session } = opened();
+    const { session, commands } = opened();
     expect(await said(session, request('thing', 'change', 'x'))).toMatchObject([
       { type: 'reply', command: 'thing change', outcome: 'done', result: { target: 'x' }, jobId: expect.any(String) },
       { type: 'end' },
     ]);
+    expect(commands).toEqual([['thing change', 'done']]);
     expect(await said(session, { ...request('thing', 'change'), items: ['x', 'y'] }, true)).toMatchObject([
       { type: 'prompt', typeTarget: null },
       { type: 'reply', outcome: 'done', result: [{ target: 'x' }, { target: 'y' }] },
