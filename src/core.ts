@@ -20,6 +20,7 @@ import { Synapse } from './homeserver/synapse/synapse.ts';
 import type { Reply } from './reply/reply.ts';
 import { FileSink } from './secrets/file-sink.ts';
 import { AuditRows } from './store/audit-rows.ts';
+import { crashPoint } from './store/crash-point.ts';
 import { Deliveries } from './store/deliveries.ts';
 import { JobStore } from './store/jobs.ts';
 import { takeLock } from './store/lock.ts';
@@ -87,7 +88,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
   const lock = await takeLock(join(dataDir, 'steward.lock'), lockWait, clock);
   let store: Store;
   try {
-    store = Store.open(join(dataDir, 'steward.db'));
+    store = Store.open(join(dataDir, 'steward.db'), crashPoint(process.env['STEWARD_CRASH_AT']));
   } catch (error) {
     lock.release();
     throw error;

@@ -9,8 +9,8 @@ export interface Override {
   value: unknown;
 }
 
-/** Variables that say where the configuration is, rather than what is in it. */
-const reserved = ['STEWARD_CONFIG'];
+/** Variables that say where the configuration is, or what a test wants, rather than what is in it. */
+const reserved = ['STEWARD_CONFIG', 'STEWARD_CRASH_AT'];
 
 /** Kubernetes sets these for a Service that is named steward. */
 const serviceLink = /^STEWARD_([A-Z0-9_]+_)?(SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$/;

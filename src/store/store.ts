@@ -1,17 +1,20 @@
 import { chmodSync, copyFileSync, existsSync, rmSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { Failure } from '../failures/failure.ts';
+import type { CommitHook } from './crash-point.ts';
 import { migrations } from './migrations.ts';
 
 /** The database, with one transaction at a time. Opened only by the holder of the lock. */
 export class Store {
   readonly database: DatabaseSync;
   readonly path: string;
+  readonly #onCommit: CommitHook | null;
   #depth = 0;
 
-  private constructor(database: DatabaseSync, path: string) {
+  private constructor(database: DatabaseSync, path: string, onCommit: CommitHook | null) {
     this.database = database;
     this.path = path;
+    this.#onCommit = onCommit;
   }
 
   /**
@@ -19,7 +22,7 @@ export class Store {
    *
    * @throws Failure `store.newer`, `store.unreadable`, `store.unwritable`
    */
-  static open(path: string): Store {
+  static open(path: string, onCommit: CommitHook | null = null): Store {
     const attempted = `open the store ${path}`;
     let database: DatabaseSync | undefined;
     try {
@@ -35,7 +38,7 @@ export class Store {
       database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA busy_timeout = 2000');
       migrate(database, path, version);
       database.exec('PRAGMA foreign_keys = ON');
-      return new Store(database, path);
+      return new Store(database, path, onCommit);
     } catch (error) {
       database?.close();
       throw storeFailure(error, attempted);
@@ -48,12 +51,17 @@ export class Store {
    * @throws Failure `store.unwritable` when the disk is full or read-only; whatever `work` throws
    */
   transaction<T>(work: () => T): T {
-    if (this.#depth > 0) return work();
+    return this.#depth > 0 ? work() : this.#commit(work, this.#onCommit);
+  }
+
+  #commit<T>(work: () => T, onCommit: CommitHook | null): T {
     this.#depth += 1;
     try {
       this.database.exec('BEGIN IMMEDIATE');
       const result = work();
+      onCommit?.('before');
       this.database.exec('COMMIT');
+      onCommit?.('after');
       return result;
     } catch (error) {
       // A full disk may have rolled back by itself already.
@@ -67,11 +75,14 @@ export class Store {
   /** Whether a write goes through now. */
   isWritable(): boolean {
     try {
-      this.transaction(() =>
-        this.database
-          // Another value each time: SQLite writes nothing for the one that is there.
-          .prepare("INSERT INTO facts (name, value) VALUES ('probe', '1') ON CONFLICT (name) DO UPDATE SET value = 1 - value")
-          .run(),
+      // No step of anything: crashes are not counted by it.
+      this.#commit(
+        () =>
+          this.database
+            // Another value each time: SQLite writes nothing for the one that is there.
+            .prepare("INSERT INTO facts (name, value) VALUES ('probe', '1') ON CONFLICT (name) DO UPDATE SET value = 1 - value")
+            .run(),
+        null,
       );
       return true;
     } catch {
