@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { steward } from './audit/audit.ts';
 import { AuditLog } from './audit/log.ts';
@@ -12,15 +12,16 @@ import type { Gate } from './commands/gate.ts';
 import { jobReply } from './commands/job-reply.ts';
 import type { Registry } from './commands/registry.ts';
 import type { Reloadable, ReloadOutcome } from './config/reloadable.ts';
-import type { Config } from './config/schema.ts';
 import type { Secret } from './config/secret.ts';
 import { Failure } from './failures/failure.ts';
+import type { FailureId } from './failures/table.ts';
 import { SynapseHttp } from './homeserver/synapse/http.ts';
 import { Synapse } from './homeserver/synapse/synapse.ts';
 import type { Reply } from './reply/reply.ts';
 import { FileSink } from './secrets/file-sink.ts';
 import { AuditRows } from './store/audit-rows.ts';
 import { crashPoint } from './store/crash-point.ts';
+import { HostStack } from './stack/host/host.ts';
 import { Deliveries } from './store/deliveries.ts';
 import { JobStore } from './store/jobs.ts';
 import { takeLock } from './store/lock.ts';
@@ -110,18 +111,6 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     reloaded: () => undefined,
   };
   const stopping = new AbortController();
-  const homeserver = memoised(config, (homeserverConfig) => {
-    const http = (baseUrl: string): SynapseHttp =>
-      new SynapseHttp({
-        baseUrl,
-        token: homeserverConfig.accessToken,
-        clock,
-        observe: ({ method, path }, status, duration) => {
-          hooks.metrics.homeserverRequest(method, path, status, duration / 1000);
-        },
-      });
-    return new Synapse(homeserverConfig.serverName, http(homeserverConfig.adminUrl ?? homeserverConfig.url), http(homeserverConfig.url));
-  });
   const reload = (cause: string): ReloadOutcome => {
     const outcome = config.reload(({ changed }) => {
       if (changed.length > 0) audit.record({ event: 'config.reloaded', actor: steward, detail: { cause, changed: changed.join(' ') } });
@@ -129,12 +118,39 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     hooks.reloaded(outcome.changed);
     return outcome;
   };
+  const homeserver = memoised(
+    () => config.current.homeserver,
+    'config.no-homeserver',
+    (homeserverConfig) => {
+      const http = (baseUrl: string): SynapseHttp =>
+        new SynapseHttp({
+          baseUrl,
+          token: homeserverConfig.accessToken,
+          clock,
+          observe: ({ method, path }, status, duration) => {
+            hooks.metrics.homeserverRequest(method, path, status, duration / 1000);
+          },
+        });
+      return new Synapse(homeserverConfig.serverName, http(homeserverConfig.adminUrl ?? homeserverConfig.url), http(homeserverConfig.url));
+    },
+  );
+  // What a Steward that was killed left of copies of a database.
+  const copiesDir = join(dataDir, 'scratch');
+  rmSync(copiesDir, { recursive: true, force: true });
+  const stack = memoised(
+    () => config.current.stack,
+    'stack.not-configured',
+    (settings) => new HostStack({ ...settings, copiesDir }, clock),
+  );
   const context = (requester: Requester, secrets: ReadonlyMap<string, Secret>): CommandContext => ({
     requester,
     secrets,
     config: config.current,
     get homeserver() {
       return homeserver();
+    },
+    get stack() {
+      return stack();
     },
     registry,
     sink,
@@ -207,16 +223,16 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
   };
 }
 
-/** Made again when the homeserver's part of the configuration is another, such as after a new token. */
-function memoised<T>(config: Reloadable, make: (homeserver: NonNullable<Config['homeserver']>) => T): () => T {
-  let madeFor: unknown;
-  let made: T;
+/** Made again when its part of the configuration is another, such as after a new token. */
+function memoised<Part extends object, T>(part: () => Part | undefined, missing: FailureId, make: (part: Part) => T): () => T {
+  let madeFor: Part | undefined;
+  let made: T | undefined;
   return () => {
-    const { homeserver } = config.current;
-    if (homeserver === undefined) throw new Failure('config.no-homeserver');
-    if (madeFor !== homeserver) {
-      made = make(homeserver);
-      madeFor = homeserver;
+    const now = part();
+    if (now === undefined) throw new Failure(missing);
+    if (made === undefined || madeFor !== now) {
+      made = make(now);
+      madeFor = now;
     }
     return made;
   };

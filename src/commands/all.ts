@@ -3,7 +3,10 @@ import { auditVerify } from './audit/verify.ts';
 import type { Command } from './define.ts';
 import { help } from './help.ts';
 import { Registry } from './registry.ts';
+import { serverConfig } from './server/config.ts';
+import { serverLogs } from './server/logs.ts';
 import { serverReload } from './server/reload.ts';
+import { serverRestart } from './server/restart.ts';
 import { serverStatus } from './server/status.ts';
 import { serverVersion } from './server/version.ts';
 import { undo } from './undo.ts';
@@ -30,6 +33,9 @@ const commands: readonly Command[] = [
   serverStatus,
   serverVersion,
   serverReload,
+  serverConfig,
+  serverLogs,
+  serverRestart,
 ];
 
 export const allCommands = (): Registry => new Registry(commands);

@@ -3,6 +3,7 @@ import type { Clock, Ids } from '../clock.ts';
 import type { Config } from '../config/schema.ts';
 import type { Secret } from '../config/secret.ts';
 import type { Synapse } from '../homeserver/synapse/synapse.ts';
+import type { Stack } from '../stack/stack.ts';
 import type { SecretSink } from '../secrets/sink.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Job } from '../workflow/job.ts';
@@ -29,6 +30,8 @@ export interface CommandContext {
   config: Config;
   /** Throws `config.no-homeserver` where none is configured. */
   readonly homeserver: Synapse;
+  /** Throws `stack.not-configured` where none is configured. */
+  readonly stack: Stack;
   registry: Registry;
   sink: SecretSink;
   clock: Clock;

@@ -116,7 +116,19 @@ function withAbsolutePaths(config: Config, folder: string): Config {
   return {
     ...config,
     dataDir,
+    ...(config.stack === undefined ? {} : { stack: withAbsoluteStack(config.stack, folder) }),
     secrets: { ...config.secrets, file: { ...file, dir: file.dir === undefined ? join(dataDir, 'secrets') : resolve(folder, file.dir) } },
+  };
+}
+
+function withAbsoluteStack(stack: NonNullable<Config['stack']>, folder: string): NonNullable<Config['stack']> {
+  const at = (path: string): string => resolve(folder, path);
+  return {
+    ...stack,
+    homeserverConfig: stack.homeserverConfig.map(at),
+    ...(stack.workingDir === undefined ? {} : { workingDir: at(stack.workingDir) }),
+    ...(stack.postgresPrograms === undefined ? {} : { postgresPrograms: at(stack.postgresPrograms) }),
+    ...(stack.scratchDir === undefined ? {} : { scratchDir: at(stack.scratchDir) }),
   };
 }
 

@@ -69,6 +69,65 @@ const role = section({
   approve: reach('What a person of this role may approve.'),
 });
 
+const words = z.array(z.string().min(1)).min(1);
+
+const component = section({
+  unit: z
+    .string()
+    .regex(/^[\w@:.\\-]+$/, 'the name of a systemd unit')
+    .optional()
+    .describe('Its systemd unit; then no commands are needed.')
+    .meta({ example: 'matrix-synapse.service' }),
+  status: words
+    .optional()
+    .describe('Command, a list of words: exit code 0 when it runs; what it says is another thing after each start.')
+    .meta({ example: ['pgrep', '-f', 'synapse.app.homeserver'] }),
+  restart: words
+    .optional()
+    .describe('Command that restarts it.')
+    .meta({ example: ['synctl', 'restart'] }),
+  logs: words
+    .optional()
+    .describe('Command that writes its log.')
+    .meta({ example: ['tail', '-n', '1000', '/var/log/matrix-synapse/homeserver.log'] }),
+});
+
+const stack = section({
+  homeserver_config: z
+    .array(z.string().min(1))
+    .min(1)
+    .describe('The files and folders that Synapse is given by `-c`, in the same order. Steward reads them for where everything is.')
+    .meta({ example: ['/etc/matrix-synapse/homeserver.yaml', '/etc/matrix-synapse/conf.d'] }),
+  working_dir: z
+    .string()
+    .optional()
+    .describe("Where Synapse's relative paths start. Default: the folder of the first configuration file.")
+    .meta({ example: '/var/lib/matrix-synapse' }),
+  database: section({
+    user: z.string().min(1).describe('Name of the role.').meta({ example: 'steward' }),
+    password_file: secretFile.describe('File that holds its password, mode 0600.').meta({ example: 'secrets/database-password' }),
+  })
+    .optional()
+    .describe("A PostgreSQL role of Steward's own. Default: the homeserver's."),
+  postgres_programs: z
+    .string()
+    .optional()
+    .describe("Folder of PostgreSQL's programs. Default: where Debian and PGDG put them.")
+    .meta({ example: '/usr/lib/postgresql/15/bin' }),
+  scratch_dir: z
+    .string()
+    .optional()
+    .describe(
+      "Folder for a PostgreSQL that is made to prove a backup and thrown away; as large as the database. Default: the system's for temporary files.",
+    )
+    .meta({ example: '/var/tmp' }),
+  components: z
+    .record(z.string().regex(/^[a-z][a-z0-9_-]*$/, 'lower-case letters, digits, _ and -'), component)
+    .default({})
+    .describe('What `server restart` and `server logs` act on; nothing when left out.')
+    .meta({ example: { synapse: { unit: 'matrix-synapse.service' } } }),
+});
+
 const alerts = section({
   webhook: section({
     url_file: secretFile
@@ -90,6 +149,7 @@ export const configSchema = section({
     .describe('Zone that times are shown in.'),
   homeserver: homeserver.optional().describe('The homeserver to administer; may be missing while there is none yet.'),
   room: room.optional().describe('The admin room.'),
+  stack: stack.optional().describe('Where the homeserver runs, for a Steward on the same machine.'),
   people: z
     .record(z.string(), person)
     .default({})

@@ -144,6 +144,39 @@ export const failureTable = {
     'Look with the `info` command before you try again.',
   ),
 
+  'stack.not-configured': refused(
+    'Steward is not told where the homeserver runs.',
+    'Name the files that Synapse is given by `-c` in `stack.homeserver_config`.',
+  ),
+  'stack.config-unreadable': failed(
+    "The homeserver's configuration cannot be read.",
+    'May Steward read it? Is `stack.homeserver_config` what Synapse is given by `-c`?',
+  ),
+  'stack.file-unreadable': failed(
+    'A file of the homeserver cannot be read.',
+    '`!server config` shows what Steward may not read, and the line that grants it.',
+  ),
+  'stack.database-unreachable': unreachable(
+    "The homeserver's database does not answer.",
+    'Is it running, and may this role connect? `!server config` shows where it is.',
+  ),
+  'stack.not-granted': failed("Steward's role may not read the database.", '`!server config` shows the GRANT that is missing.'),
+  'stack.no-program': failed('A program that is needed is not on this machine.', 'Install it, or name its folder in the configuration.'),
+  'stack.no-component': refused('There is no such component.', 'See `stack.components` in the configuration.'),
+  'stack.no-control': refused(
+    'Steward is not told how to control the component.',
+    'Name its systemd unit or its commands in `stack.components`.',
+  ),
+  'stack.command-failed': failed(
+    'A command of the host failed.',
+    'What it said stands in the message; `!server logs` may tell more.',
+    true,
+  ),
+  'stack.not-running': failed('The component does not run.', '`!server logs` shows the end of its log.'),
+  'stack.scratch-failed': failed('No database could be made to try a backup in.', 'Is there space in `stack.scratch_dir`?', true),
+
+  'backup.unreadable': failed('A copy cannot be read to its end.', 'Use another backup; `!backup list` shows which are proven.'),
+
   'secret.not-stored': failed(
     'The secret could not be stored, so nothing was changed.',
     'Is the folder of `secrets.file.dir` writable, and has it space?',

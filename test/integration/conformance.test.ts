@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { stringify } from 'yaml';
 import { startProxy, type FaultAction, type Proxy } from '../../kit/proxy.ts';
 import { startSynapse, type Account, type Synapse } from '../../kit/synapse.ts';
 import { allCommands } from '../../src/commands/all.ts';
@@ -29,7 +30,7 @@ beforeAll(async () => {
   writeFileSync(join(dir, 'steward/token'), bot.accessToken, { mode: 0o600 });
   writeFileSync(
     join(dir, 'steward/steward.yaml'),
-    `data_dir: data\nhomeserver:\n  url: ${proxy.url}\n  server_name: example.org\n  user_id: '@steward:example.org'\n  access_token_file: token\n`,
+    `data_dir: data\nhomeserver:\n  url: ${proxy.url}\n  server_name: example.org\n  user_id: '@steward:example.org'\n  access_token_file: token\n${host()}`,
   );
   core = await openCore(new Reloadable(join(dir, 'steward/steward.yaml'), {}), silentLog);
 }, 120_000);
@@ -40,6 +41,25 @@ afterAll(async () => {
   await synapse.stop();
   rmSync(dir, { recursive: true, force: true });
 });
+
+/** The part of the configuration that says where the homeserver runs. Its restart is another number in a file. */
+function host(): string {
+  writeFileSync(join(dir, 'invocation'), '1');
+  const restart = 'test ! -e "$0.broken" && { test -e "$0.idle" || echo $(( $(cat "$0") + 1 )) > "$0.new" && mv "$0.new" "$0"; }';
+  const synapseAt = join(dir, 'synapse');
+  return stringify({
+    stack: {
+      homeserver_config: [join(synapseAt, 'homeserver.yaml')],
+      components: {
+        synapse: {
+          status: ['cat', join(dir, 'invocation')],
+          restart: ['sh', '-c', restart, join(dir, 'invocation')],
+          logs: ['tail', '-n', '500', join(synapseAt, 'homeserver.log')],
+        },
+      },
+    },
+  });
+}
 
 type Reply = Extract<ShellMessage, { type: 'reply' }>;
 
@@ -81,6 +101,7 @@ const writes: Record<string, { line: string; before: (localpart: string) => Prom
   'user deactivate': { line: 'user deactivate NAME', before: (localpart) => synapse.register({ localpart }) },
   'user reactivate': { line: 'user reactivate NAME', before: deactivated },
   'server reload': null,
+  'server restart': null,
 };
 
 test('every write of the registry is tried here', () => {
@@ -140,6 +161,32 @@ describe.each(Object.entries(writes).flatMap(([name, write]) => (write === null 
     expect(reply).toMatchObject({ outcome: 'failed', errorId: 'homeserver.no-endpoint' });
     expect(old.hits).toBe(1);
     expect(core.sink.find(`@${prefix}old:example.org`)).toBeNull();
+  });
+});
+
+describe('server restart', () => {
+  const invocation = (): string => readFileSync(join(dir, 'invocation'), 'utf8').trim();
+
+  test('restarts nothing on a dry run, and is done when another process runs', async () => {
+    const before = invocation();
+    expect(await run('server restart --dry-run')).toMatchObject({ outcome: 'done' });
+    expect(invocation()).toBe(before);
+    expect(await run('server restart')).toMatchObject({ outcome: 'done' });
+    expect(Number(invocation())).toBe(Number(before) + 1);
+  });
+
+  test('fails when the command says 0 and the same process runs', async () => {
+    writeFileSync(join(dir, 'invocation.idle'), '');
+    writeFileSync(join(dir, 'invocation.new'), invocation());
+    expect(await run('server restart')).toMatchObject({ outcome: 'failed', errorId: 'homeserver.not-done' });
+    rmSync(join(dir, 'invocation.idle'));
+  });
+
+  test('tells what a command that failed said', async () => {
+    writeFileSync(join(dir, 'invocation.broken'), '');
+    expect(await run('server restart')).toMatchObject({ outcome: 'failed', errorId: 'stack.command-failed' });
+    rmSync(join(dir, 'invocation.broken'));
+    expect(await run('server restart worker')).toMatchObject({ outcome: 'refused', errorId: 'stack.no-component' });
   });
 });
 

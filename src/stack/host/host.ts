@@ -1,0 +1,332 @@
+import { mkdir, mkdtemp, readFile, rm, statfs } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import type { DatabaseSync } from 'node:sqlite';
+import type { Client } from 'pg';
+import type { Clock } from '../../clock.ts';
+import type { Secret } from '../../config/secret.ts';
+import { Secret as SecretValue } from '../../config/secret.ts';
+import { Failure } from '../../failures/failure.ts';
+import type {
+  Capability,
+  ComponentStatus,
+  DatabaseDump,
+  DatabaseFacts,
+  MediaStream,
+  ScratchDatabase,
+  Snapshot,
+  Stack,
+  StackFacts,
+} from '../stack.ts';
+import { compressedOutput, ownOutput, type SourceStream } from '../stream.ts';
+import { readSynapseConfig, type SynapseConfig } from '../synapse-config.ts';
+import { logsOf, restartComponent, statusOf, type ComponentSettings } from './components.ts';
+import { pathsOfMedia, tarOfMedia } from './media.ts';
+import { connect, factsOf, majorOf, openSnapshot, powersOf, type Access } from './postgres.ts';
+import { dumpProgram, hasProgram, postgresPrograms } from './programs.ts';
+import { feedShell, startScratchPostgres } from './scratch-postgres.ts';
+import { copySqlite, openSqlite, readerOf, sqliteFacts } from './sqlite.ts';
+import { tarOf } from './tar.ts';
+
+export interface HostSettings {
+  /** What Synapse is given by `-c`, in order; absolute. */
+  homeserverConfig: readonly string[];
+  /** Where Synapse's relative paths start. */
+  workingDir?: string | undefined;
+  /** A role of Steward's own, in place of the homeserver's. */
+  database?: { user: string; password: Secret } | undefined;
+  postgresPrograms?: string | undefined;
+  /** Where a PostgreSQL that is thrown away has its data. */
+  scratchDir?: string | undefined;
+  /** A folder of Steward's own for copies of SQLite files; emptied when Steward starts. */
+  copiesDir: string;
+  components: Readonly<Record<string, ComponentSettings>>;
+}
+
+/** Tables whose rows a backup leaves out: handed out twice, a one-time key breaks the encryption of whoever gets it. */
+const leftOut = 'e2e_one_time_keys_json';
+
+/** One machine: the homeserver's files and processes are this machine's. */
+export class HostStack implements Stack {
+  readonly kind = 'host';
+  readonly #settings: HostSettings;
+  readonly #clock: Clock;
+
+  constructor(settings: HostSettings, clock: Clock) {
+    this.#settings = settings;
+    this.#clock = clock;
+  }
+
+  async facts(): Promise<StackFacts> {
+    const config = await this.#config();
+    const { database } = config;
+    const { serverName, mediaPath, storageProviders, signingKeyPath, configFiles, includedFiles, secretFiles } = config;
+    const access = this.#access(config);
+    return {
+      serverName,
+      database: access === null || database.kind === 'sqlite' ? (database as { kind: 'sqlite'; path: string }) : placeOf(access),
+      mediaPath,
+      storageProviders,
+      signingKeyPath,
+      configFiles,
+      includedFiles,
+      secretFiles,
+      freeBytes: await freeBytes(mediaPath),
+    };
+  }
+
+  async databaseFacts(): Promise<DatabaseFacts> {
+    const config = await this.#config();
+    const access = this.#access(config);
+    if (access === null) return withSqlite(config, (database) => sqliteFacts(database));
+    return onServer(access, factsOf);
+  }
+
+  async capabilities(): Promise<Capability[]> {
+    const config = await this.#config();
+    const access = this.#access(config);
+    const unreadable = await this.#unreadable(config);
+    const control = Object.keys(this.#settings.components).length;
+    const grantFiles = unreadable.map((path) => `setfacl -m u:${process.env['USER'] ?? 'steward'}:r ${path}`);
+    const dump: Capability = {
+      name: 'dump',
+      granted: true,
+      missing: unreadable.map((path) => `${path} cannot be read`),
+      grant: grantFiles,
+    };
+    const restore: Capability = { name: 'restore', granted: true, missing: [], grant: [] };
+    if (access !== null) await this.#addPowers(access, dump, restore);
+    return [
+      { name: 'observe', granted: true, missing: [], grant: [] },
+      { ...dump, granted: dump.missing.length === 0 },
+      { ...restore, granted: restore.missing.length === 0 },
+      control > 0
+        ? { name: 'control', granted: true, missing: [], grant: [] }
+        : {
+            name: 'control',
+            granted: false,
+            missing: ['no component is configured'],
+            grant: ['stack: { components: { synapse: { unit: matrix-synapse.service } } }'],
+          },
+    ];
+  }
+
+  async components(): Promise<ComponentStatus[]> {
+    return Promise.all(Object.entries(this.#settings.components).map(([name, settings]) => statusOf(name, settings)));
+  }
+
+  async logs(component: string, lines: number): Promise<string> {
+    return logsOf(component, this.#component(component), lines);
+  }
+
+  async restart(component: string, signal: AbortSignal): Promise<void> {
+    await restartComponent(component, this.#component(component), signal);
+  }
+
+  async dumpDatabase(signal: AbortSignal): Promise<DatabaseDump> {
+    const config = await this.#config();
+    const access = this.#access(config);
+    const zstd = await hasProgram('zstd');
+    const level = zstd ? 'zstd -3 -T2' : 'zstd level 3 (node:zlib)';
+    if (access === null) {
+      const copy = await copySqlite((config.database as { path: string }).path, this.#settings.copiesDir);
+      const stream = compressedOutput({ name: 'cat', command: ['cat', copy.path] }, zstd, signal);
+      return { stream, snapshot: copy, format: 'sqlite', pipeline: ['SQLite online backup', level] };
+    }
+    const program = dumpProgram(this.#settings.postgresPrograms, await onServer(access, majorOf));
+    const snapshot = await openSnapshot(access);
+    const options = [
+      '-Fc',
+      '-Z0',
+      '--no-password',
+      `--exclude-table-data=${leftOut}`,
+      '--lock-wait-timeout=60s',
+      `--snapshot=${snapshot.id}`,
+    ];
+    const { host, port, user, name, password } = access;
+    const producer = {
+      name: 'pg_dump',
+      command: [program, ...options, '-h', host, '-p', String(port), '-U', user, '-d', name] as const,
+      env: { PGAPPNAME: 'steward-backup', ...(password === null ? {} : { PGPASSWORD: password.reveal() }) },
+    };
+    const stream = compressedOutput(producer, zstd, signal);
+    return { stream, snapshot, format: 'pg_dump', pipeline: [`pg_dump -Fc -Z0 --exclude-table-data=${leftOut}`, level] };
+  }
+
+  async openSnapshot(): Promise<Snapshot> {
+    const config = await this.#config();
+    const access = this.#access(config);
+    if (access !== null) return openSnapshot(access);
+    const database = openSqlite((config.database as { path: string }).path, true);
+    return {
+      ...readerOf(database),
+      close: () => {
+        if (database.isOpen) database.close();
+        return Promise.resolve();
+      },
+    };
+  }
+
+  async mediaPaths(mediaId: string): Promise<string[]> {
+    return pathsOfMedia((await this.#config()).mediaPath, mediaId);
+  }
+
+  tarMedia(mediaPath: string, paths: AsyncIterable<string>, signal: AbortSignal): MediaStream {
+    return tarOfMedia(mediaPath, paths, signal);
+  }
+
+  tarFiles(paths: readonly string[], signal: AbortSignal): SourceStream {
+    const inputs = [...new Set(paths)].map((path) => ({ path, name: path.replace(/^\/+/, '') }));
+    return ownOutput('tar', () => tarOf(inputs, () => undefined), signal);
+  }
+
+  async readFile(path: string): Promise<Buffer> {
+    return readFile(path).catch((error: unknown) => {
+      throw new Failure('stack.file-unreadable', {
+        attempted: `read ${path}`,
+        reason: `it cannot be opened (${(error as NodeJS.ErrnoException).code ?? 'unknown'})`,
+        cause: error,
+      });
+    });
+  }
+
+  async openScratch(
+    format: DatabaseDump['format'],
+    signal: AbortSignal,
+  ): Promise<{ scratch: ScratchDatabase } | { scratch: null; reason: string }> {
+    const { major, bytes } = await this.databaseFacts();
+    const dir = format === 'sqlite' ? this.#settings.copiesDir : this.#scratchDir;
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+    const free = await freeBytes(dir);
+    // Loaded, a database is no larger than the live one; its indexes want room to be sorted in.
+    if (free !== null && free < bytes * 1.3)
+      return { scratch: null, reason: `${dir} has ${free} bytes free, and the database has ${bytes}` };
+    if (format === 'sqlite') return { scratch: await openScratchSqlite(dir) };
+    const programs = postgresPrograms(this.#settings.postgresPrograms, major ?? 0, 'initdb');
+    if (programs === null) return { scratch: null, reason: `there is no server of PostgreSQL ${major} here (initdb)` };
+    return { scratch: await startScratchPostgres({ programs, dir, clock: this.#clock, signal }) };
+  }
+
+  get #scratchDir(): string {
+    return this.#settings.scratchDir ?? tmpdir();
+  }
+
+  #component(name: string): ComponentSettings {
+    const settings = this.#settings.components[name];
+    if (settings !== undefined) return settings;
+    const known = Object.keys(this.#settings.components);
+    throw new Failure('stack.no-component', {
+      attempted: `use the component ${name}`,
+      ...(known.length === 0 ? { reason: 'no component is configured' } : { reason: `there are ${known.join(', ')}` }),
+    });
+  }
+
+  async #config(): Promise<SynapseConfig> {
+    const { homeserverConfig, workingDir } = this.#settings;
+    return readSynapseConfig(homeserverConfig, workingDir ?? dirname(homeserverConfig[0] ?? '.'));
+  }
+
+  /** Null for SQLite. */
+  #access({ database }: SynapseConfig): Access | null {
+    if (database.kind === 'sqlite') return null;
+    const own = this.#settings.database;
+    const password = own?.password ?? (database.password === null ? null : new SecretValue(database.password));
+    return {
+      host: database.host,
+      port: database.port,
+      name: database.name,
+      user: own?.user ?? database.user,
+      password,
+      owner: database.user,
+    };
+  }
+
+  async #addPowers(access: Access, dump: Capability, restore: Capability): Promise<void> {
+    let client;
+    try {
+      client = await connect(access);
+    } catch (error) {
+      const reason = (error as Failure).reason;
+      Object.assign(dump, { missing: [...dump.missing, `the database cannot be reached: ${reason}`] });
+      Object.assign(restore, { missing: [`the database cannot be reached: ${reason}`] });
+      return;
+    }
+    try {
+      const [forDump, forRestore] = await powersOf(client, access);
+      Object.assign(dump, { missing: [...dump.missing, ...(forDump?.missing ?? [])], grant: [...dump.grant, ...(forDump?.grant ?? [])] });
+      Object.assign(restore, forRestore);
+    } finally {
+      await client.end();
+    }
+  }
+
+  /** What a backup must read and this process cannot. */
+  async #unreadable(config: SynapseConfig): Promise<string[]> {
+    const paths = [config.signingKeyPath, ...config.includedFiles, ...config.secretFiles];
+    const checks = await Promise.all(
+      paths.map((path) =>
+        readFile(path).then(
+          () => null,
+          () => path,
+        ),
+      ),
+    );
+    const folder = await statfs(config.mediaPath).then(
+      () => null,
+      () => config.mediaPath,
+    );
+    return [...checks, folder].filter((path) => path !== null);
+  }
+}
+
+async function onServer<T>(access: Access, work: (client: Client) => Promise<T>): Promise<T> {
+  const client = await connect(access);
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}
+
+const placeOf = ({ host, port, name, user, owner }: Access): StackFacts['database'] => ({
+  kind: 'postgres',
+  host,
+  port,
+  name,
+  user,
+  owner,
+});
+
+async function freeBytes(path: string): Promise<number | null> {
+  const stats = await statfs(path).catch(() => null);
+  return stats === null ? null : stats.bavail * stats.bsize;
+}
+
+function withSqlite<T>(config: SynapseConfig, work: (database: DatabaseSync) => T): T {
+  const database = openSqlite((config.database as { path: string }).path, true);
+  try {
+    return work(database);
+  } finally {
+    database.close();
+  }
+}
+
+/** A copy of the file, in a folder of its own. */
+async function openScratchSqlite(dir: string): Promise<ScratchDatabase> {
+  const home = await mkdtemp(join(dir, 'steward-scratch-'));
+  const path = join(home, 'homeserver.db');
+  let database: DatabaseSync | null = null;
+  const opened = (): DatabaseSync => (database ??= openSqlite(path, true));
+  return {
+    load: async (chunks, signal) => {
+      await feedShell(`{ zstd -q -d -c >"$1"; echo "zstd $?" >&3; }`, [path], chunks, ['zstd'], signal);
+    },
+    rows: (sql) => readerOf(opened()).rows(sql),
+    batches: (sql, size) => readerOf(opened()).batches(sql, size),
+    close: async () => {
+      database?.close();
+      database = null;
+      await rm(home, { recursive: true, force: true });
+    },
+  };
+}

@@ -1,0 +1,142 @@
+import type { SourceStream } from './stream.ts';
+
+/** Where the homeserver's data are in a database of PostgreSQL. */
+export interface PostgresPlace {
+  kind: 'postgres';
+  host: string;
+  port: number;
+  name: string;
+  /** The role that Steward connects as. */
+  user: string;
+  /** The role that the homeserver connects as. */
+  owner: string;
+}
+
+export interface SqlitePlace {
+  kind: 'sqlite';
+  path: string;
+}
+
+/** What is known of the homeserver from its own configuration; reading it needs nothing but its files. */
+export interface StackFacts {
+  serverName: string;
+  database: PostgresPlace | SqlitePlace;
+  mediaPath: string;
+  /** Modules of `media_storage_providers`: places beside `mediaPath` where media may lie. */
+  storageProviders: readonly string[];
+  signingKeyPath: string;
+  /** Every file that was read, in order; what the homeserver's configuration is made of. */
+  configFiles: readonly string[];
+  /** Other files that it names: log configuration, application services. */
+  includedFiles: readonly string[];
+  /** Files that it names for their secrets. */
+  secretFiles: readonly string[];
+  /** Bytes free where the media are, for those who may write there; null when it cannot be told. */
+  freeBytes: number | null;
+}
+
+/** What the database says of itself. */
+export interface DatabaseFacts {
+  /** `15.18`, or SQLite's version. */
+  version: string;
+  /** The number that dumps and servers must agree on; null for SQLite. */
+  major: number | null;
+  bytes: number;
+  /** `C` and `UTF8` where Synapse is content; null for SQLite. */
+  collation: string | null;
+  encoding: string | null;
+  /** Synapse's own number of the schema, and the oldest that may use it. */
+  schemaVersion: number;
+  compatVersion: number | null;
+}
+
+export type CapabilityName = 'observe' | 'dump' | 'restore' | 'control';
+
+/** A power that Steward has or lacks. */
+export interface Capability {
+  name: CapabilityName;
+  granted: boolean;
+  /** What is missing, in words; empty when granted. */
+  missing: readonly string[];
+  /** Lines to run or to put into a file, that give what is missing. */
+  grant: readonly string[];
+}
+
+export interface ComponentStatus {
+  name: string;
+  running: boolean;
+  /** What is another one after each start, where that can be told. */
+  invocation: string | null;
+}
+
+/** One read-only view of the database, the same for all that is read from it. */
+export interface Snapshot {
+  /** Rows of a query without parameters. */
+  rows(sql: string): Promise<Record<string, unknown>[]>;
+  /** The same, a batch at a time: nothing is held whole. */
+  batches(sql: string, size: number): AsyncIterable<Record<string, unknown>[]>;
+  /** Ends it; may be called twice. */
+  close(): Promise<void>;
+}
+
+/** The dump of a database and the view of it at the same instant. */
+export interface DatabaseDump {
+  /** zstd frames of `pg_dump -Fc`, or of the SQLite file. One-time keys are not in it. */
+  stream: SourceStream;
+  snapshot: Snapshot;
+  format: 'pg_dump' | 'sqlite';
+  /** The stages in words, for the manifest. */
+  pipeline: readonly string[];
+}
+
+/** A file below the media path. */
+export interface MediaFile {
+  /** Relative, of the form `local_content/aa/bb/rest`. */
+  path: string;
+  bytes: number;
+  /** SHA-256 of what was read, hex. */
+  sha256: string;
+}
+
+/** A tar of media files as they are read. */
+export interface MediaStream extends SourceStream {
+  /** The files in it, once the data have ended; a path that was asked for and is not here has no file. */
+  files: Promise<MediaFile[]>;
+}
+
+/** A database server of its own that is thrown away; of the same major version as the homeserver's. */
+export interface ScratchDatabase extends Snapshot {
+  /** Loads zstd frames as `DatabaseDump` gives them, to the end. Throws `backup.unreadable` with what the loader said. */
+  load(data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>;
+}
+
+/**
+ * The place where the homeserver runs. Reading may be repeated at will; `restart` may be called twice.
+ * Failures are of the family `stack`.
+ */
+export interface Stack {
+  readonly kind: 'host';
+  facts(): Promise<StackFacts>;
+  databaseFacts(): Promise<DatabaseFacts>;
+  capabilities(): Promise<Capability[]>;
+  components(): Promise<ComponentStatus[]>;
+  /** The last lines of a component's log. */
+  logs(component: string, lines: number): Promise<string>;
+  /** Resolves when the restart was taken; whether it runs again is for `components` to say. */
+  restart(component: string, signal: AbortSignal): Promise<void>;
+  dumpDatabase(signal: AbortSignal): Promise<DatabaseDump>;
+  openSnapshot(): Promise<Snapshot>;
+  /** Thumbnails and the like of one media id, as paths below the media path. */
+  mediaPaths(mediaId: string): Promise<string[]>;
+  /** @param mediaPath as `facts` gives it */
+  tarMedia(mediaPath: string, paths: AsyncIterable<string>, signal: AbortSignal): MediaStream;
+  /** A tar of whole files by absolute path, mode and owner kept; a path without a file is left out. */
+  tarFiles(paths: readonly string[], signal: AbortSignal): SourceStream;
+  /** One whole file as it is. */
+  readFile(path: string): Promise<Buffer>;
+  /** An empty database to load a dump of this homeserver into; null with the reason where none can be had. */
+  openScratch(
+    format: DatabaseDump['format'],
+    signal: AbortSignal,
+  ): Promise<{ scratch: ScratchDatabase } | { scratch: null; reason: string }>;
+}

@@ -1,0 +1,136 @@
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { text } from 'node:stream/consumers';
+import { finished, pipeline } from 'node:stream/promises';
+import { Transform, type Readable, type TransformCallback } from 'node:stream';
+import { constants, createZstdCompress } from 'node:zlib';
+
+/** How one stage of a stream ended. */
+export interface Stage {
+  name: string;
+  /** Null when it never told. */
+  exitCode: number | null;
+}
+
+/**
+ * What a stream's source knows of it, told beside the data. A sink takes the data only when every stage has exit code 0
+ * and `sha256` is that of what arrived, whatever the transport said.
+ */
+export interface StreamProof {
+  stages: readonly Stage[];
+  /** Of all bytes at the source, hex. */
+  sha256: string;
+  bytes: number;
+  /** The last that the stages said on standard error. */
+  said: string;
+}
+
+/** A stream out of the place where the data are. It is whole only when `proof` says so. */
+export interface SourceStream {
+  data: Readable;
+  /** Resolves when every stage has ended, however it ended. */
+  proof: Promise<StreamProof>;
+  /** Ends every stage; may be called twice and after the end. */
+  abort(): void;
+}
+
+/** What streams may hold in memory at each step, bytes. */
+export const buffer = 1 << 20;
+
+/** Counts and hashes what passes. */
+export class Tap extends Transform {
+  readonly #hash = createHash('sha256');
+  #digest: string | undefined;
+  bytes = 0;
+
+  constructor() {
+    super({ highWaterMark: buffer });
+  }
+
+  override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
+    this.#hash.update(chunk);
+    this.bytes += chunk.length;
+    done(null, chunk);
+  }
+
+  /** Hex, of what has passed when it is first asked. */
+  digest(): string {
+    this.#digest ??= this.#hash.digest('hex');
+    return this.#digest;
+  }
+}
+
+/** A program with its arguments; no secret among them. */
+export interface Producer {
+  name: string;
+  command: readonly [string, ...string[]];
+  /** Over this process's environment. */
+  env?: Readonly<Record<string, string>>;
+}
+
+const saidAtMost = 2000;
+/** The exit code of each stage goes to descriptor 3: a shell tells only the last one's. */
+const alone = '"$@"; echo "producer $?" >&3';
+const compressed = '{ "$@"; echo "producer $?" >&3; } | { zstd -q -3 -T2 -c; echo "zstd $?" >&3; }';
+
+/**
+ * What a program writes, compressed by the program `zstd` where it is there, else by node:zlib (one thread).
+ *
+ * @param zstd whether the program is there
+ */
+export function compressedOutput(producer: Producer, zstd: boolean, signal: AbortSignal): SourceStream {
+  const child = spawn('/bin/sh', ['-c', zstd ? compressed : alone, 'sh', ...producer.command], {
+    env: { ...process.env, ...producer.env },
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+    // A group of its own, so that all stages can be ended together.
+    detached: true,
+  });
+  const [, out, errors, codes] = child.stdio as unknown as [null, Readable, Readable, Readable];
+  const tap = new Tap();
+  const abort = (): void => {
+    try {
+      if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, 'SIGTERM');
+    } catch {
+      // It has ended by itself.
+    }
+    tap.destroy(new Error('the stream was aborted'));
+  };
+  signal.addEventListener('abort', abort, { once: true });
+  const flow = zstd ? pipeline(out, tap) : pipeline(out, createZstdCompress({ params: { [constants.ZSTD_c_compressionLevel]: 3 } }), tap);
+  // A sink that goes away ends the stages too.
+  flow.catch(abort);
+  if (signal.aborted) abort();
+  const ended = new Promise<void>((resolve) => {
+    child.once('close', () => resolve()).once('error', () => resolve());
+  });
+  const proof = Promise.all([text(codes), tail(errors), ended, flow.catch(() => undefined)]).then(([told, said]) => {
+    signal.removeEventListener('abort', abort);
+    const codeOf = (stage: string): number | null => {
+      const code = new RegExp(`^${stage} (\\d+)$`, 'm').exec(told)?.[1];
+      return code === undefined ? null : Number(code);
+    };
+    const stages = [{ name: producer.name, exitCode: codeOf('producer') }, ...(zstd ? [{ name: 'zstd', exitCode: codeOf('zstd') }] : [])];
+    return { stages, sha256: tap.digest(), bytes: tap.bytes, said };
+  });
+  return { data: tap, proof, abort };
+}
+
+/** What code of Steward's own writes, as a stream with its proof. `write` gives the chunks, and throws when it cannot. */
+export function ownOutput(name: string, write: () => AsyncIterable<Uint8Array>, signal: AbortSignal): SourceStream {
+  const tap = new Tap();
+  const stop = new AbortController();
+  const any = AbortSignal.any([signal, stop.signal]);
+  const flow = pipeline(write, tap, { signal: any });
+  const proof = flow.then(
+    () => ({ stages: [{ name, exitCode: 0 }], sha256: tap.digest(), bytes: tap.bytes, said: '' }),
+    (error: unknown) => ({ stages: [{ name, exitCode: 1 }], sha256: tap.digest(), bytes: tap.bytes, said: (error as Error).message }),
+  );
+  return { data: tap, proof, abort: () => stop.abort() };
+}
+
+async function tail(stream: Readable): Promise<string> {
+  let said = '';
+  stream.setEncoding('utf8').on('data', (piece: string) => (said = (said + piece).slice(-saidAtMost)));
+  await finished(stream).catch(() => undefined);
+  return said.trim();
+}
