@@ -2,8 +2,10 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { createAlertChannels } from './alerts/channels.ts';
 import { steward, type AuditEntry } from './audit/audit.ts';
+import { ownerIds } from './commands/roles.ts';
 import { Reloadable } from './config/reloadable.ts';
 import type { Config } from './config/schema.ts';
+
 import { Failure } from './failures/failure.ts';
 import { openCore, type Core } from './core.ts';
 import { MatrixClient } from './matrix/client.ts';
@@ -68,12 +70,23 @@ export async function startDaemon({ configPath }: { configPath: string }): Promi
     room?.connection.retry();
     room?.sender.wake();
   };
+  const scheduler = core.scheduler({
+    spool: (reply) => room?.admin.spool(reply) ?? Promise.resolve(null),
+    tell: (cause, reply, file) => room?.admin.announce(cause, reply, file),
+    owners: () => ownerIds(config.current),
+  });
+  const settledInRoom = core.hooks.settled;
+  core.hooks.settled = (job) => {
+    settledInRoom(job);
+    scheduler.settled(job);
+  };
   if (room === null) {
     log.warn('no homeserver or room is configured; commands are taken from the shell only');
     await core.jobs.recover();
   }
   const housekeeping = keepHouse(core, room, stopping.signal);
   void room?.connection.run();
+  const schedules = scheduler.run(stopping.signal);
 
   let stop: (reason: string) => void = () => undefined;
   const stopped = new Promise<string>((resolve) => {
@@ -82,6 +95,8 @@ export async function startDaemon({ configPath }: { configPath: string }): Promi
     log.info('stopping', { reason });
     process.off('SIGHUP', reload);
     stopping.abort();
+    // A read that is still going is left: it is due again at the next start.
+    await Promise.race([schedules, systemClock.sleep(3 * second)]);
     await room?.stop();
     await core.jobs.stop(10 * second);
     await room?.sender.idle();

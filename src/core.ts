@@ -9,6 +9,7 @@ import type { CommandContext, Requester, SelfStatus } from './commands/context.t
 import { Dispatcher } from './commands/dispatch.ts';
 import { CommandExecutor } from './commands/executor.ts';
 import type { Gate } from './commands/gate.ts';
+import { prepareScheduled } from './commands/scheduled.ts';
 import { jobReply } from './commands/job-reply.ts';
 import type { Registry } from './commands/registry.ts';
 import type { Reloadable, ReloadOutcome } from './config/reloadable.ts';
@@ -24,6 +25,7 @@ import { crashPoint } from './store/crash-point.ts';
 import { HostStack } from './stack/host/host.ts';
 import { Deliveries } from './store/deliveries.ts';
 import { JobStore } from './store/jobs.ts';
+import { ScheduleStore } from './store/schedules.ts';
 import { takeLock } from './store/lock.ts';
 import { Store } from './store/store.ts';
 import type { Log } from './telemetry/log.ts';
@@ -32,6 +34,8 @@ import { LocalSession, ShellWaiters } from './terminal/session.ts';
 import { version } from './version.ts';
 import { asJob, type Job, type SettledJob } from './workflow/job.ts';
 import { Jobs } from './workflow/jobs.ts';
+import { Scheduler, type ScheduleReports } from './workflow/schedule/scheduler.ts';
+import { Schedules } from './workflow/schedule/schedules.ts';
 
 /** Milliseconds that a start waits for another process to let go of the store. */
 const lockWait = 5000;
@@ -64,6 +68,9 @@ export interface Core {
   jobReply: (job: SettledJob) => Reply;
   /** Reads the configuration again, and writes down why and what changed. */
   reload(cause: string): ReloadOutcome;
+  schedules: Schedules;
+  /** For the daemon alone: a shell that took the store runs no schedules. */
+  scheduler(reports: ScheduleReports): Scheduler;
   session(): LocalSession;
   close(): void;
 }
@@ -103,6 +110,8 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     new Deliveries(store),
     clock,
   );
+  const scheduleStore = new ScheduleStore(store);
+  const schedules = new Schedules(scheduleStore, clock, ids);
   const hooks: CoreHooks = {
     metrics: noMetrics,
     self: () => ({ syncAge: null, degraded: null, outboxPending: 0 }),
@@ -154,6 +163,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     },
     registry,
     sink,
+    schedules,
     clock,
     ids,
     log,
@@ -208,6 +218,26 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     hooks,
     jobReply: replyOf,
     reload,
+    schedules,
+    scheduler: (reports) => {
+      const prepare = prepareScheduled(context, dispatcher, gates);
+      const scheduler = new Scheduler({
+        store,
+        audit,
+        schedules: scheduleStore,
+        jobStore,
+        jobs: () => jobs,
+        prepare,
+        reports,
+        jobReply: replyOf,
+        clock,
+        log,
+      });
+      schedules.listen(() => {
+        scheduler.wake();
+      });
+      return scheduler;
+    },
     session: () =>
       new LocalSession({ store, audit, dispatcher, jobs, waiters, ids, metrics: () => hooks.metrics, clock, jobReply: replyOf }),
     close: () => {

@@ -7,7 +7,8 @@ export type AuditActor =
   /** Somebody in a room whom the configuration does not name. */
   | { kind: 'stranger'; userId: string; trust: Trust }
   | { kind: 'shell' }
-  | { kind: 'schedule'; schedule: string; person: string }
+  /** A run of a schedule, as the person who made it; null where that was the shell. */
+  | { kind: 'schedule'; schedule: string; person: string | null }
   | { kind: 'steward' };
 
 export const steward: AuditActor = { kind: 'steward' };
@@ -22,6 +23,10 @@ export type AuditEvent =
   | 'access.reads'
   | 'secret.removed'
   | 'config.reloaded'
+  /** The person may not run it any more. */
+  | 'schedule.stopped'
+  /** A run that was due did not begin: held by a guard, or because the one before was going or Steward was down. */
+  | 'schedule.passed-over'
   | 'job.requested'
   | 'job.approved'
   | 'job.vetoed'

@@ -5,6 +5,11 @@ import { help } from './help.ts';
 import { Registry } from './registry.ts';
 import { serverConfig } from './server/config.ts';
 import { serverLogs } from './server/logs.ts';
+import { scheduleAdd } from './schedule/add.ts';
+import { scheduleList } from './schedule/list.ts';
+import { schedulePause, scheduleResume } from './schedule/pause.ts';
+import { scheduleRemove } from './schedule/remove.ts';
+import { scheduleRun } from './schedule/run.ts';
 import { serverReload } from './server/reload.ts';
 import { serverRestart } from './server/restart.ts';
 import { serverStatus } from './server/status.ts';
@@ -36,6 +41,12 @@ const commands: readonly Command[] = [
   serverConfig,
   serverLogs,
   serverRestart,
+  scheduleList,
+  scheduleAdd,
+  scheduleRemove,
+  schedulePause,
+  scheduleResume,
+  scheduleRun,
 ];
 
 export const allCommands = (): Registry => new Registry(commands);

@@ -7,6 +7,7 @@ import type { Stack } from '../stack/stack.ts';
 import type { SecretSink } from '../secrets/sink.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Job } from '../workflow/job.ts';
+import type { Schedules } from '../workflow/schedule/schedules.ts';
 import type { Registry } from './registry.ts';
 
 /** Who asks. The shell names no person. */
@@ -34,6 +35,7 @@ export interface CommandContext {
   readonly stack: Stack;
   registry: Registry;
   sink: SecretSink;
+  schedules: Schedules;
   clock: Clock;
   ids: Ids;
   log: Log;

@@ -29,6 +29,8 @@ export interface Ask {
   /** Lines of a code block or file: each is one more command, with its words after those of the input. */
   items: readonly string[] | null;
   secrets: ReadonlyMap<string, Secret>;
+  /** The tier up to which leave was given beforehand, where the command runs with nobody to ask. */
+  granted?: Tier;
 }
 
 /** What an ask comes to: an answer, or a job to be written down with the prompt that it needs. */
@@ -155,7 +157,13 @@ export class Dispatcher {
         parts: [text({ strong: 'Dry run.' }, ' Nothing was changed.'), ...planParts(plan)],
       });
 
-    const leave = leaveFor(plan, first.flags.yes, ask.requester);
+    if (ask.granted !== undefined && !atLeast(ask.granted, plan.tier)) {
+      throw new Failure('access.needs-approval', {
+        attempted: planTitle(plan),
+        reason: `it is ${plan.tier}${plan.reasons.length === 0 ? '' : `, because ${plan.reasons.join(' and ')}`}; ${ask.granted} was given leave beforehand`,
+      });
+    }
+    const leave: Leave | null = ask.granted === undefined ? leaveFor(plan, first.flags.yes, ask.requester) : { kind: 'none' };
     if (leave === null) {
       throw new Failure('access.needs-approval', {
         attempted: planTitle(plan),
@@ -295,6 +303,8 @@ async function* resume<T>(first: IteratorResult<T>, rest: AsyncIterator<T>): Asy
 }
 
 function actorOf({ requester, origin }: Ask): AuditActor {
+  if (origin.kind === 'schedule')
+    return { kind: 'schedule', schedule: origin.name, person: requester.kind === 'person' ? requester.person : null };
   if (requester.kind === 'shell') return { kind: 'shell' };
   const trust = (origin.kind === 'room' ? origin.trust : undefined) ?? { kind: 'plain' };
   return { kind: 'person', person: requester.person, userId: requester.userId, trust };

@@ -14,6 +14,11 @@ export function owners(config: Config): string[] {
   );
 }
 
+/** User ids of everybody whose role may change Steward itself. */
+export function ownerIds(config: Config): string[] {
+  return owners(config).flatMap((name) => config.people[name]?.userIds ?? []);
+}
+
 /** Whether a requester may ask for a command of this group and tier. The shell may: who reads the socket owns the store. */
 export function mayRequest(config: Config, requester: Requester, group: string, tier: Tier): boolean {
   if (requester.kind === 'shell') return true;

@@ -7,6 +7,8 @@ export interface FailureDetails {
   reason?: string;
   /** Replaces the table's hint. */
   hint?: string;
+  /** The piece of input that is wrong, with carets under it. */
+  excerpt?: string | undefined;
   cause?: unknown;
 }
 
@@ -17,6 +19,7 @@ export class Failure extends Error {
   readonly attempted: string | undefined;
   readonly reason: string;
   readonly hint: string;
+  readonly excerpt: string | undefined;
 
   constructor(id: FailureId, details: FailureDetails = {}) {
     const record: FailureRecord = failureTable[id];
@@ -26,6 +29,7 @@ export class Failure extends Error {
     this.attempted = details.attempted;
     this.reason = reason;
     this.hint = details.hint ?? record.hint;
+    this.excerpt = details.excerpt;
   }
 
   get exit(): ExitCode {
@@ -39,7 +43,7 @@ export class Failure extends Error {
   /** The same failure, saying what was attempted when it did not say so itself. */
   whileAttempting(attempted: string): Failure {
     if (this.attempted !== undefined) return this;
-    return new Failure(this.id, { attempted, reason: this.reason, hint: this.hint, cause: this.cause });
+    return new Failure(this.id, { attempted, reason: this.reason, hint: this.hint, excerpt: this.excerpt, cause: this.cause });
   }
 }
 

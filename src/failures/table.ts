@@ -177,6 +177,23 @@ export const failureTable = {
 
   'backup.unreadable': failed('A copy cannot be read to its end.', 'Use another backup; `!backup list` shows which are proven.'),
 
+  'schedule.not-found': failed('There is no schedule of that name.', '`!schedule list` shows them all.'),
+  'schedule.exists': refused('A schedule of that name exists.', '`!schedule list` shows it; choose another name, or remove it first.'),
+  'schedule.never': usage('The schedule would never be due.', 'Which day is meant? Date and day of the week must both fit.'),
+  'schedule.not-schedulable': refused(
+    'The command cannot run in a schedule.',
+    'Reads and changes can that need nobody to answer while they run.',
+  ),
+  'schedule.paused': refused('The schedule is paused.', '`!schedule resume NAME` lets it run again.'),
+  'schedule.not-paused': refused('The schedule is not paused.', '`!schedule list` shows when it runs next.'),
+  'schedule.running': refused('A run of the schedule is still going.', 'Its result comes as a message of its own.'),
+  'schedule.role-gone': refused(
+    'The person who made the schedule may not run its command any more.',
+    'Give the role back and resume it, or remove it and make your own.',
+  ),
+  'schedule.missed': failed('The run was due while Steward was not running.', '`!schedule run NAME` runs it now.'),
+  'schedule.no-daemon': refused('Schedules run in the daemon, and none runs here.', 'Start it with `steward run`.'),
+
   'secret.not-stored': failed(
     'The secret could not be stored, so nothing was changed.',
     'Is the folder of `secrets.file.dir` writable, and has it space?',

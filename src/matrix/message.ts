@@ -1,4 +1,5 @@
 import { hasPills, textOfPills } from './pills.ts';
+import { holdsSecret } from '../commands/grammar/secrets.ts';
 import { quote } from '../commands/grammar/tokenise.ts';
 
 /** A command as a message carries it: what is kept of the event until it is handled. */
@@ -108,17 +109,6 @@ function structuredLine(content: Record<string, unknown>, { userId }: Addressing
     return [`--${key}=${quote(typeof value === 'string' ? value : JSON.stringify(value)) || '""'}`];
   });
   return [command, ...options].join(' ');
-}
-
-/** Passwords and tokens are never taken in a room; that a value follows does not matter, the habit does. Phones make one dash of two. */
-function holdsSecret(text: string): boolean {
-  return (
-    /(?:^|\s)(?:[-\u2010-\u2015\u2212]{1,2}(?:password|passwd|token|secret|access-token)(?![\w-])|-p|(?:password|passwd|token)[=:])/iu.test(
-      text,
-    ) ||
-    /\b(?:syt|mct|mat)_[A-Za-z0-9_]{16,}/u.test(text) ||
-    /AGE-SECRET-KEY-1/u.test(text)
-  );
 }
 
 function splitItems(command: string): { line: string; items: string[] | null } {

@@ -123,12 +123,23 @@ export class AdminRoom {
     this.#options.sender.kick();
   }
 
-  /** A message to everybody in the room, sent once for the same cause. */
-  announce(cause: string, reply: Reply): void {
+  /** A message to everybody in the room, sent once for the same cause; with a file where `spool` has made one. */
+  announce(cause: string, reply: Reply, file: string | null = null): void {
     this.#options.store.transaction(() => {
-      this.#options.writer.reply(cause, reply, this.#options.writer.open, null);
+      this.#options.writer.reply(cause, reply, this.#options.writer.open, file);
     });
-    this.#options.sender.kick();
+    // The caller's transaction may still be open.
+    queueMicrotask(() => {
+      this.#options.sender.kick();
+    });
+  }
+
+  /** Writes the rows or the long text of a reply to a file. @returns its path, or null when there is none */
+  async spool(reply: Reply): Promise<string | null> {
+    const { exports, writer } = this.#options;
+    if (reply.data !== undefined) return exports.write(reply.data.name, reply.data.chunks);
+    const long = writer.tooLong(reply);
+    return long === null ? null : exports.write(nameOfLong(reply), asChunks(long));
   }
 
   /** Declines an invitation to another room, and tells. */
@@ -230,7 +241,7 @@ export class AdminRoom {
     const { store, jobs, sender, metrics, clock, writer } = this.#options;
     if (prepared.kind === 'answer') {
       const { reply } = prepared;
-      const file = await this.#spool(reply);
+      const file = await this.spool(reply);
       this.#answer(event, reply, place, file, prepared.refusal);
       if (reply.command !== null) metrics().command(reply.command, reply.outcome, (clock.monotonic() - started) / 1000);
       return;
@@ -381,14 +392,6 @@ export class AdminRoom {
       for (const event of events) this.#done(event);
     });
     sender.kick();
-  }
-
-  /** Writes the rows or the long text of a reply to a file. @returns its path, or null when there is none */
-  async #spool(reply: Reply): Promise<string | null> {
-    const { exports, writer } = this.#options;
-    if (reply.data !== undefined) return exports.write(reply.data.name, reply.data.chunks);
-    const long = writer.tooLong(reply);
-    return long === null ? null : exports.write(nameOfLong(reply), asChunks(long));
   }
 
   /** @param refusal what the audit is told of it */

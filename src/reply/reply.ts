@@ -45,11 +45,12 @@ export function failureReply(
   options: { excerpt?: string | undefined; jobId?: string | undefined; reference?: string | undefined } = {},
 ): Reply {
   const reference = options.reference === undefined ? [] : [` (reference ${options.reference})`];
+  const excerpt = options.excerpt ?? failure.excerpt;
   return {
     command,
     outcome: failure.id === 'job.unknown' || failure.id === 'homeserver.outcome-unknown' ? 'unknown' : outcomeOfExit[failure.exit],
     parts: [
-      ...(options.excerpt === undefined ? [] : [code(options.excerpt)]),
+      ...(excerpt === undefined ? [] : [code(excerpt)]),
       text({ strong: 'error:' }, ` ${failure.message}`, ...reference),
       text({ strong: 'hint:' }, ' ', ...hintLine(failure.hint)),
     ],

@@ -85,6 +85,11 @@ export class JobStore {
     return row === undefined ? null : jobOf(row);
   }
 
+  /** Whether a request has made a job already. */
+  hasRequest(requestId: string): boolean {
+    return this.#store.database.prepare('SELECT 1 FROM jobs WHERE request_id = ?').get(requestId) !== undefined;
+  }
+
   steps(id: string): StepRecord[] {
     return this.#steps.all(id).map((row) => ({
       n: Number(row['n']),
@@ -119,11 +124,11 @@ export class JobStore {
     return this.#store.database.prepare('SELECT * FROM jobs WHERE state = ? ORDER BY created_at').all(state).map(jobOf);
   }
 
-  /** The newest done job of a requester (by its canonical JSON) that names an undo and was not undone. */
+  /** The newest done job that a requester (by its canonical JSON) asked for itself, that names an undo and was not undone. */
   lastUndoable(requester: unknown): JobRecord | null {
     const row = this.#store.database
       .prepare(
-        "SELECT * FROM jobs WHERE state = 'done' AND requester = ? AND undo IS NOT NULL AND undone_by IS NULL ORDER BY finished_at DESC, rowid DESC LIMIT 1",
+        "SELECT * FROM jobs WHERE state = 'done' AND requester = ? AND undo IS NOT NULL AND undone_by IS NULL AND json_extract(origin, '$.kind') <> 'schedule' ORDER BY finished_at DESC, rowid DESC LIMIT 1",
       )
       .get(JSON.stringify(requester));
     return row === undefined ? null : jobOf(row);

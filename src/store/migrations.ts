@@ -161,4 +161,41 @@ export const migrations: readonly Migration[] = [
         BEGIN SELECT RAISE(ABORT, 'a record is never removed'); END;
     `,
   },
+  {
+    since: '0.2.0',
+    sql: `
+      -- Commands that run by a timetable, as the person who made them.
+      CREATE TABLE schedules (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        due TEXT NOT NULL,
+        expression TEXT NOT NULL,
+        time_zone TEXT NOT NULL,
+        line TEXT NOT NULL,
+        command TEXT NOT NULL,
+        tier TEXT NOT NULL,
+        requester TEXT NOT NULL,
+        catch_up TEXT NOT NULL,
+        jitter INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        -- Each time of the timetable up to this one has been run, or passed over with a word about it.
+        cursor INTEGER NOT NULL,
+        asked_at INTEGER,
+        paused_at INTEGER,
+        paused_reason TEXT,
+        last_success INTEGER
+      ) STRICT;
+
+      CREATE TABLE schedule_runs (
+        schedule_id TEXT NOT NULL REFERENCES schedules (id) ON DELETE CASCADE,
+        due_at INTEGER NOT NULL,
+        outcome TEXT NOT NULL,
+        job_id TEXT,
+        started_at INTEGER NOT NULL,
+        finished_at INTEGER,
+        failure TEXT,
+        PRIMARY KEY (schedule_id, due_at)
+      ) STRICT, WITHOUT ROWID;
+    `,
+  },
 ];

@@ -6,9 +6,28 @@ import type { Tier } from './tier.ts';
 /** Who asked, as a job keeps it. */
 export type JobRequester = { kind: 'person'; person: string; userId: string } | { kind: 'shell' };
 
+/** A run of a schedule: which, and how it came to run. Times in milliseconds. */
+export interface ScheduleOrigin {
+  kind: 'schedule';
+  schedule: string;
+  name: string;
+  /** The time of the timetable, or of the asking for a run out of turn: with the schedule's id, what this run is known by. */
+  dueAt: number;
+  /** How much later than due it was begun, where that is worth telling; else 0. */
+  late: number;
+  /** How many runs before it were missed. */
+  missed: number;
+  /** Out of turn, because a person wanted it. */
+  asked: boolean;
+  /** Whether a job that a crash kept from starting is still run. */
+  catchUp: boolean;
+}
+
 /** Where the answer goes, and how the request came. */
 export type JobOrigin =
-  { kind: 'room'; roomId: string; eventId: string; threadId: string | null; trust?: Trust; json?: boolean } | { kind: 'shell' };
+  | { kind: 'room'; roomId: string; eventId: string; threadId: string | null; trust?: Trust; json?: boolean }
+  | { kind: 'shell' }
+  | ScheduleOrigin;
 
 export interface Job extends Omit<JobRecord, 'plan' | 'tier' | 'requester' | 'origin' | 'inputs'> {
   plan: Plan;

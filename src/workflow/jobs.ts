@@ -186,7 +186,9 @@ export class Jobs {
     const cutOff = jobs.inState('running').filter((record) => !this.#running.has(record.id));
     for (const record of cutOff) await this.#finishAfterCrash(asJob(record));
     for (const record of jobs.inState('approved')) {
-      if (clock.now() - record.createdAt <= executeWithin) void this.start(record.id);
+      const { origin } = asJob(record);
+      const caughtUp = origin.kind === 'schedule' && origin.catchUp;
+      if (caughtUp || clock.now() - record.createdAt <= executeWithin) void this.start(record.id);
       else this.#end(record.id, 'approved', 'expired');
     }
   }
@@ -339,6 +341,8 @@ export class Jobs {
 
 /** Who asked, and by which event. */
 function requesterOf({ requester, origin }: Job): Decider {
+  if (origin.kind === 'schedule')
+    return { actor: { kind: 'schedule', schedule: origin.name, person: requester.kind === 'person' ? requester.person : null } };
   if (requester.kind === 'shell' || origin.kind === 'shell') return { actor: { kind: 'shell' } };
   return {
     actor: { kind: 'person', person: requester.person, userId: requester.userId, trust: origin.trust ?? { kind: 'plain' } },

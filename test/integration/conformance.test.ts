@@ -102,6 +102,11 @@ const writes: Record<string, { line: string; before: (localpart: string) => Prom
   'user reactivate': { line: 'user reactivate NAME', before: deactivated },
   'server reload': null,
   'server restart': null,
+  'schedule add': null,
+  'schedule remove': null,
+  'schedule pause': null,
+  'schedule resume': null,
+  'schedule run': null,
 };
 
 test('every write of the registry is tried here', () => {
@@ -194,7 +199,11 @@ test('every example of the registry runs', async () => {
   const commands = allCommands().commands;
   const examples = (name: string): readonly string[] => commands.find((command) => command.name === name)?.examples ?? [];
   const first = ['user create', 'user info', 'user update-password', 'user deactivate', 'user reactivate'];
-  const order = [...first, ...commands.map((command) => command.name).filter((name) => !first.includes(name))];
+  const last = ['schedule add', 'schedule list', 'schedule run', 'schedule pause', 'schedule resume', 'schedule remove'];
+  const between = commands.map((command) => command.name).filter((name) => !first.includes(name) && !last.includes(name));
+  const order = [...first, ...between, ...last];
+  // As in the daemon, where a run can be asked for.
+  core.scheduler({ spool: () => Promise.resolve(null), tell: () => undefined, owners: () => [] });
   // Only the accounts that the examples do not make themselves.
   await run('user create mail --email alice@example.org');
   for (const name of order) {

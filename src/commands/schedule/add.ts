@@ -1,0 +1,148 @@
+import { z } from 'zod';
+import { Failure } from '../../failures/failure.ts';
+import { fields, text } from '../../reply/parts.ts';
+import { showTime } from '../../reply/time.ts';
+import { timetableOf, type Schedule } from '../../workflow/schedule/schedule.ts';
+import { duration } from '../../workflow/schedule/scheduler.ts';
+import type { NewSchedule } from '../../workflow/schedule/schedules.ts';
+import { readWhen, whenForms } from '../../workflow/schedule/when.ts';
+import { defineWrite } from '../define.ts';
+import { excerpt } from '../grammar/excerpt.ts';
+import { readInner } from './inner.ts';
+import { nextLine, scheduleName, scheduleShape, shapeOf } from './shared.ts';
+
+/** Runs looked at to tell whether the jitter may reach into the next. */
+const gapsLookedAt = 60;
+
+type Data = Omit<NewSchedule, 'requester'>;
+
+export const scheduleAdd = defineWrite({
+  name: 'schedule add',
+  summary: 'Run a command by a timetable. What it comes to is told in the room; a failure pings.',
+  details: [
+    `When: ${whenForms}. An expression has five fields, or six with seconds first; date and day of the week must both fit.`,
+    'The command runs as you, and stops when your role for it goes. A time that the clock passes over in spring runs right after; one that it shows twice in autumn runs once. A run never overlaps the one before.',
+    'A run that was missed while Steward was not running is made up for, once for all that were missed; with `--catch-up none` it is only told.',
+  ],
+  tier: 'confirmed',
+  lock: 'none',
+  bulk: false,
+  args: z.strictObject({
+    name: scheduleName.describe('A name for it.'),
+    when: z
+      .string()
+      .min(1, 'not empty')
+      .max(120, 'at most 120 characters')
+      .describe('When it runs.')
+      .meta({ positional: 1, value: 'WHEN' }),
+    command: z.string().min(1, 'not empty').describe('The command, in quotes.').meta({ positional: 2, value: 'COMMAND' }),
+    zone: z
+      .string()
+      .refine(isTimeZone, 'a time zone such as Europe/Berlin')
+      .optional()
+      .describe('Time zone of the timetable; the configured one when left out.')
+      .meta({ value: 'ZONE' }),
+    jitter: z
+      .string()
+      .regex(/^[1-9]\d{0,3}(s|m|h)$/, 'a time such as 30s, 5m or 1h')
+      .optional()
+      .describe('Begin up to so much later, another amount each time.')
+      .meta({ value: 'TIME' }),
+    catchUp: z.enum(['one', 'none'], 'one of one, none').default('one').describe('What becomes of missed runs.').meta({ value: 'HOW' }),
+  }),
+  result: scheduleShape,
+  examples: [
+    'schedule add health "weekdays 07:00" "server status"',
+    'schedule add stale "0 8 1 * *" "user list --inactive 180d --csv" --zone Europe/Berlin',
+  ],
+
+  async plan(ctx, args) {
+    const attempted = `add the schedule ${args.name}`;
+    if (ctx.schedules.find(args.name) !== null)
+      throw new Failure('schedule.exists', { attempted, reason: `there is a schedule ${args.name}` });
+    const when = readWhen(args.when);
+    if (!when.ok)
+      throw new Failure('usage.invalid-value', {
+        attempted,
+        reason: when.reason,
+        hint: `For example ${whenForms}.`,
+        excerpt: excerpt('', args.when, when.start, when.end),
+      });
+    const timeZone = args.zone ?? ctx.config.timeZone;
+    const jitter = args.jitter === undefined ? 0 : millisecondsOf(args.jitter);
+    const timetable = timetableOf({ expression: when.expression, timeZone });
+    const first = nextOf(() => timetable.next(ctx.clock.now()), attempted, args.when);
+    const gap = jitter === 0 ? Number.POSITIVE_INFINITY : timetable.shortestGap(ctx.clock.now(), gapsLookedAt);
+    if (jitter >= gap)
+      throw new Failure('usage.invalid-value', {
+        attempted,
+        reason: `the jitter is as long as the time between two runs (${duration(gap)})`,
+        hint: 'Give a shorter one.',
+      });
+    const inner = await readInner(ctx, args.command, attempted);
+    const data: Data = {
+      name: args.name,
+      due: args.when.trim().replace(/\s+/g, ' '),
+      expression: when.expression,
+      timeZone,
+      line: inner.line,
+      command: inner.command.name,
+      tier: inner.tier,
+      catchUp: args.catchUp,
+      jitter,
+    };
+    return {
+      targets: [{ id: args.name }],
+      changes: [
+        [`run ${data.due} (${timeZone}`, ...(jitter === 0 ? [] : [`, up to ${args.jitter ?? ''} later`]), '): ', { command: inner.line }],
+        ...inner.changes.map((change) => ['each time: ', ...change]),
+        [`first at ${showTime(first, timeZone)}`],
+      ],
+      undo: `schedule remove ${args.name}`,
+      data,
+    };
+  },
+
+  run: (ctx, data: Data) => {
+    const { requester } = ctx;
+    ctx.schedules.add({ ...data, requester: requester.kind === 'shell' ? requester : { ...requester } });
+    return Promise.resolve({});
+  },
+
+  readBack: (ctx, data) => {
+    const schedule = ctx.schedules.find(data.name);
+    return Promise.resolve(schedule !== null && isAsPlanned(schedule, data) ? shapeOf(ctx, schedule) : null);
+  },
+
+  reply: (result, _data, ctx) => [
+    text('Added the schedule ', { strong: result.name }, '.'),
+    fields(['runs', [{ command: result.command }]], ['when', [`${result.due} (${result.timeZone})`]], ['next', [nextLine(result)]]),
+    ...(ctx.schedules.run ? [] : [text('It runs as soon as the daemon does: ', { code: 'steward run' }, '.')]),
+  ],
+});
+
+function isAsPlanned(schedule: Schedule, data: Data): boolean {
+  return schedule.line === data.line && schedule.expression === data.expression && schedule.timeZone === data.timeZone;
+}
+
+function nextOf(next: () => number, attempted: string, when: string): number {
+  try {
+    return next();
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    throw new Failure(error.id, { attempted, excerpt: excerpt('', when, 0, when.length) });
+  }
+}
+
+function millisecondsOf(text: string): number {
+  return Number.parseInt(text, 10) * ({ s: 1000, m: 60_000, h: 3_600_000 }[text.at(-1) ?? 's'] ?? 1000);
+}
+
+function isTimeZone(zone: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: zone });
+    return true;
+  } catch {
+    return false;
+  }
+}

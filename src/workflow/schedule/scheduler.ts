@@ -1,0 +1,371 @@
+import { steward, type Audit, type AuditEntry } from '../../audit/audit.ts';
+import type { Clock } from '../../clock.ts';
+import { asFailure, Failure } from '../../failures/failure.ts';
+import { text, type Inline } from '../../reply/parts.ts';
+import { failureReply, type Reply } from '../../reply/reply.ts';
+import { showTime } from '../../reply/time.ts';
+import type { JobStore } from '../../store/jobs.ts';
+import type { RunOutcome, RunRecord, ScheduleStore } from '../../store/schedules.ts';
+import type { Store } from '../../store/store.ts';
+import type { Log } from '../../telemetry/log.ts';
+import type { ScheduleOrigin, SettledJob } from '../job.ts';
+import type { JobRequest, Jobs } from '../jobs.ts';
+import { asSchedule, jitterOf, runId, timetableOf, type Schedule } from './schedule.ts';
+
+const second = 1000;
+const minute = 60 * second;
+const hour = 60 * minute;
+/** A run that begins within this after its time is on time. */
+const grace = minute;
+/** The clock may be set while Steward sleeps, so that it never sleeps longer. */
+const longestSleep = 5 * second;
+/** A clock that was set back further is told, and the timetable followed from there; less is waited for. */
+const setBack = 25 * hour;
+/** After the store could not be written. */
+const storeRetry = 30 * second;
+
+/** What a run comes to before anything is changed. */
+export type Preparation =
+  /** `refusal`: what the audit is told, where the command was refused. */
+  | { kind: 'answer'; reply: Reply; refusal: AuditEntry | null }
+  | { kind: 'job'; request: JobRequest }
+  /** Something forbids it for now. */
+  | { kind: 'held'; failure: Failure }
+  /** The person may not run it any more. */
+  | { kind: 'stopped'; failure: Failure };
+
+/** Reads and plans the command of a schedule, and answers where it is a read. Changes nothing; never throws. */
+export type PrepareRun = (schedule: Schedule, origin: ScheduleOrigin) => Promise<Preparation>;
+
+/** Where runs are told. */
+export interface ScheduleReports {
+  /** Puts rows, or what is too long for a message, into a file. @returns its path, or null when there is none */
+  spool(reply: Reply): Promise<string | null>;
+  /** Inside the caller's transaction, once for the same cause. */
+  tell(cause: string, reply: Reply, file: string | null): void;
+  /** User ids of those who hear of failures beside the person who made the schedule. */
+  owners(): readonly string[];
+}
+
+export interface SchedulerOptions {
+  store: Store;
+  audit: Audit;
+  schedules: ScheduleStore;
+  jobStore: JobStore;
+  jobs: () => Jobs;
+  prepare: PrepareRun;
+  reports: ScheduleReports;
+  jobReply: (job: SettledJob) => Reply;
+  clock: Clock;
+  log: Log;
+}
+
+/**
+ * Runs schedules when they are due. How far each has come is stored with what its run did, in one transaction: a crash before
+ * it leaves the run due, one after it leaves a job that is journaled. A run is known by the schedule and the time that was due.
+ */
+export class Scheduler {
+  readonly #options: SchedulerOptions;
+  readonly #inFlight = new Map<string, Promise<void>>();
+  readonly #notBefore = new Map<string, number>();
+  #wake: () => void = () => undefined;
+
+  constructor(options: SchedulerOptions) {
+    this.#options = options;
+  }
+
+  /** Until `signal` aborts; resolves when what was in flight has ended. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    while (!signal.aborted) {
+      const wait = this.tick();
+      const woken = new AbortController();
+      this.#wake = () => {
+        woken.abort();
+      };
+      await clock.sleep(wait, AbortSignal.any([signal, woken.signal]));
+    }
+    await this.idle();
+  }
+
+  /** A schedule has changed: looks again at once. */
+  wake(): void {
+    this.#wake();
+  }
+
+  /** Resolves when nothing is being read or planned. */
+  async idle(): Promise<void> {
+    await Promise.all(this.#inFlight.values());
+  }
+
+  /** Begins what is due. @returns milliseconds until it is worth looking again */
+  tick(): number {
+    const { log, schedules } = this.#options;
+    let wait = longestSleep;
+    try {
+      for (const record of schedules.all()) {
+        const schedule = asSchedule(record);
+        try {
+          wait = Math.min(wait, this.#look(schedule));
+        } catch (error) {
+          log.error('a schedule could not be run', { schedule: schedule.name, error });
+          this.#later(schedule);
+        }
+      }
+    } catch (error) {
+      log.error('the schedules cannot be read', { error });
+    }
+    return Math.max(wait, 1);
+  }
+
+  /** In the transaction that ends a job. */
+  settled(job: SettledJob): void {
+    if (job.origin.kind !== 'schedule') return;
+    const { schedules, jobReply } = this.#options;
+    const { origin } = job;
+    const outcome = job.state === 'done' ? 'done' : 'failed';
+    const failure = job.steps.find((step) => step.failure !== null)?.failure?.id ?? null;
+    const at = this.#options.clock.now();
+    const record = schedules.get(origin.schedule);
+    // One that was removed while it ran still tells how it ended.
+    const known = record === null ? null : asSchedule(record);
+    if (known !== null) {
+      schedules.endRun(known.id, origin.dueAt, outcome, at, failure);
+      if (outcome === 'done') schedules.setSuccess(known.id, at);
+    }
+    this.#report(known, job.requester, job.id, origin, jobReply(job), null);
+    this.wake();
+  }
+
+  /** @returns milliseconds until it is worth looking again */
+  #look(schedule: Schedule): number {
+    const { clock } = this.#options;
+    const now = clock.now();
+    if (schedule.pausedAt !== null || this.#inFlight.has(schedule.id)) return longestSleep;
+    const notBefore = this.#notBefore.get(schedule.id);
+    if (notBefore !== undefined && clock.monotonic() < notBefore) return longestSleep;
+    if (schedule.askedAt !== null) {
+      this.#begin(schedule, { dueAt: schedule.askedAt, late: 0, missed: 0, asked: true });
+      return longestSleep;
+    }
+    if (schedule.cursor - now > setBack) {
+      this.#followFrom(schedule, now);
+      return longestSleep;
+    }
+    const timetable = timetableOf(schedule);
+    const next = timetable.next(schedule.cursor);
+    const begin = next + jitterOf(schedule, next);
+    if (now < begin) return begin - now;
+    let passed = timetable.missed(schedule.cursor, now) ?? { latest: next, count: 1, more: false };
+    // The last may still have to wait for its jitter.
+    if (passed.count > 1 && passed.latest + jitterOf(schedule, passed.latest) > now)
+      passed = timetable.missed(schedule.cursor, passed.latest - 1) ?? passed;
+    const dueAt = passed.latest;
+    const late = now - dueAt - jitterOf(schedule, dueAt);
+    this.#due(schedule, { dueAt, late: late > grace ? late : 0, missed: passed.count - 1, asked: false });
+    return second;
+  }
+
+  /** A run's time has come: it is begun, or passed over with a word about it. */
+  #due(schedule: Schedule, run: Run): void {
+    const { schedules, jobStore } = this.#options;
+    if (schedules.hasRun(schedule.id, run.dueAt) || jobStore.hasRequest(runId(schedule, run.dueAt))) {
+      // The clock was set back: this one has been.
+      schedules.setCursor(schedule.id, run.dueAt);
+      return;
+    }
+    const going = schedules.running(schedule.id);
+    if (going !== null && this.#isGoing(going)) {
+      this.#passOver(schedule, run, 'skipped', `overlap-${runId(schedule, going.dueAt)}`, [
+        'Skipped, because the run before is still going. Runs are skipped until it has ended.',
+      ]);
+      return;
+    }
+    if (run.late > 0 && schedule.catchUp === 'none') {
+      const failure = new Failure('schedule.missed', {
+        attempted: `run \`${schedule.command}\``,
+        reason: `${run.missed > 0 ? 'the last runs were' : 'the run was'} due while Steward was not running, and \`${schedule.name}\` does not catch up`,
+        hint: `\`!schedule run ${schedule.name}\` runs it now.`,
+      });
+      this.#passOver(schedule, run, 'missed', runId(schedule, run.dueAt), failure);
+      return;
+    }
+    this.#begin(schedule, run);
+  }
+
+  #isGoing({ jobId }: RunRecord): boolean {
+    const job = jobId === null ? null : this.#options.jobs().get(jobId);
+    return job !== null && job.finishedAt === null;
+  }
+
+  #passOver(schedule: Schedule, run: Run, outcome: RunOutcome, cause: string, why: Failure | Inline[]): void {
+    const { schedules, store, clock, log } = this.#options;
+    const now = clock.now();
+    store.transaction(() => {
+      const failure = why instanceof Failure ? why.id : null;
+      schedules.addRun(schedule.id, { dueAt: run.dueAt, outcome, jobId: null, startedAt: now, finishedAt: now, failure });
+      schedules.setCursor(schedule.id, run.dueAt);
+      this.#record('schedule.passed-over', schedule, { ...(failure === null ? {} : { failure }), detail: { outcome, missed: run.missed } });
+      const reply: Reply =
+        why instanceof Failure
+          ? failureReply(why, schedule.command)
+          : { command: schedule.command, outcome: 'refused', parts: [text(...why)] };
+      this.#report(schedule, schedule.requester, cause, originOf(schedule, run), reply, null);
+    });
+    log.warn('a scheduled run was passed over', { schedule: schedule.name, outcome, missed: run.missed });
+  }
+
+  #followFrom(schedule: Schedule, now: number): void {
+    const { schedules, store } = this.#options;
+    store.transaction(() => {
+      schedules.setCursor(schedule.id, now);
+      const reply: Reply = {
+        command: schedule.command,
+        outcome: 'refused',
+        parts: [
+          text(
+            'The clock was set back: what has run until ',
+            showTime(schedule.cursor, schedule.timeZone),
+            ' does not run again, and the timetable is followed from now.',
+          ),
+        ],
+      };
+      const run: Run = { dueAt: schedule.cursor, late: 0, missed: 0, asked: false };
+      this.#report(schedule, schedule.requester, `set-back-${runId(schedule, schedule.cursor)}`, originOf(schedule, run), reply, null);
+    });
+  }
+
+  #begin(schedule: Schedule, run: Run): void {
+    const { log } = this.#options;
+    log.info('a scheduled run begins', { schedule: schedule.name, command: schedule.command, lag_ms: run.late, missed: run.missed });
+    const work = this.#carryOut(schedule, run)
+      .catch((error: unknown) => {
+        log.error('a scheduled run could not be written down', { schedule: schedule.name, error });
+        this.#later(schedule);
+      })
+      .finally(() => {
+        this.#inFlight.delete(schedule.id);
+        this.wake();
+      });
+    this.#inFlight.set(schedule.id, work);
+  }
+
+  async #carryOut(schedule: Schedule, run: Run): Promise<void> {
+    const { clock, jobs, prepare, reports, schedules, store } = this.#options;
+    const origin = originOf(schedule, run);
+    const startedAt = clock.now();
+    const prepared = await prepare(schedule, origin).catch((error: unknown): Preparation => ({
+      kind: 'answer',
+      reply: failureReply(asFailure(error), schedule.command),
+      refusal: null,
+    }));
+    const file = prepared.kind === 'answer' ? await reports.spool(prepared.reply) : null;
+    const cause = runId(schedule, run.dueAt);
+    const jobId = store.transaction(() => {
+      const now = clock.now();
+      // It may have been removed while it was read or planned: then a change is not made, and an answer still told.
+      const there = schedules.get(schedule.id) !== null;
+      const end = (outcome: RunOutcome, job: string | null, failure: string | null): void => {
+        if (!there) return;
+        const finishedAt = outcome === 'running' ? null : now;
+        schedules.addRun(schedule.id, { dueAt: run.dueAt, outcome, jobId: job, startedAt, finishedAt, failure });
+        if (run.asked) schedules.ask(schedule.id, null);
+        else schedules.setCursor(schedule.id, run.dueAt);
+      };
+      if (prepared.kind === 'job') {
+        if (!there) return null;
+        const { id } = jobs().create(prepared.request);
+        end('running', id, null);
+        return id;
+      }
+      if (prepared.kind === 'answer') {
+        const { reply, refusal } = prepared;
+        if (refusal !== null) this.#options.audit.record(refusal);
+        const done = reply.outcome === 'done';
+        end(done ? 'done' : 'failed', null, reply.errorId ?? null);
+        if (done && there) schedules.setSuccess(schedule.id, now);
+        this.#report(schedule, schedule.requester, cause, origin, reply, file);
+        if (!run.asked && there) this.#skipOverlapped(schedule, run, now);
+        return null;
+      }
+      const { failure } = prepared;
+      // Held again and again, it is told once.
+      const heldBefore = prepared.kind === 'held' && schedules.lastRun(schedule.id)?.outcome === 'held';
+      end(prepared.kind === 'held' ? 'held' : 'failed', null, failure.id);
+      if (prepared.kind === 'stopped' && there) {
+        schedules.pause(schedule.id, now, failure.reason);
+        this.#record('schedule.stopped', schedule, { failure: failure.id });
+      }
+      if (prepared.kind === 'held' && !heldBefore) this.#record('schedule.passed-over', schedule, { failure: failure.id });
+      if (!heldBefore || run.asked)
+        this.#report(schedule, schedule.requester, cause, origin, failureReply(failure, schedule.command), null);
+      return null;
+    });
+    if (jobId !== null) void jobs().start(jobId);
+  }
+
+  /** What became due while a read went on is skipped, and told. */
+  #skipOverlapped(schedule: Schedule, run: Run, now: number): void {
+    const overlapped = timetableOf(schedule).missed(run.dueAt, now);
+    if (overlapped === null || overlapped.latest + jitterOf(schedule, overlapped.latest) > now) return;
+    const { latest, count } = overlapped;
+    this.#passOver(
+      schedule,
+      { dueAt: latest, late: 0, missed: count - 1, asked: false },
+      'skipped',
+      `overlap-${runId(schedule, run.dueAt)}`,
+      ['Skipped, because the run before was still going.'],
+    );
+  }
+
+  /** What a run came to, in a message that says which run it was; one that failed pings. */
+  #report(
+    schedule: Schedule | null,
+    requester: Schedule['requester'],
+    cause: string,
+    origin: ScheduleOrigin,
+    reply: Reply,
+    file: string | null,
+  ): void {
+    const { reports } = this.#options;
+    const maker = requester.kind === 'person' ? [requester.userId] : [];
+    const mentions = reply.outcome === 'done' ? {} : { mentions: [...new Set([...maker, ...reports.owners()])] };
+    reports.tell(cause, { ...reply, parts: [text(...headline(schedule, origin)), ...reply.parts], ...mentions }, file);
+  }
+
+  #record(event: AuditEntry['event'], schedule: Schedule, more: Partial<AuditEntry>): void {
+    this.#options.audit.record({
+      event,
+      actor: steward,
+      command: schedule.command,
+      tier: schedule.tier,
+      targets: [schedule.name],
+      ...more,
+    });
+  }
+
+  #later(schedule: Schedule): void {
+    this.#notBefore.set(schedule.id, this.#options.clock.monotonic() + storeRetry);
+  }
+}
+
+type Run = Pick<ScheduleOrigin, 'dueAt' | 'late' | 'missed' | 'asked'>;
+
+function originOf(schedule: Schedule, run: Run): ScheduleOrigin {
+  return { kind: 'schedule', schedule: schedule.id, name: schedule.name, ...run, catchUp: schedule.catchUp === 'one' };
+}
+
+function headline(schedule: Schedule | null, { name, dueAt, late, missed, asked }: ScheduleOrigin): Inline[] {
+  if (schedule === null) return [{ strong: name }, ' · removed while it ran'];
+  const due = showTime(dueAt, schedule.timeZone);
+  const lateness = late === 0 ? '' : `, ${duration(late)} late`;
+  const skipped = missed === 0 ? '' : `; ${missed === 1 ? 'one run before it was' : `${missed} runs before it were`} missed`;
+  return [{ strong: schedule.name }, ' · ', { command: schedule.line }, asked ? ' · asked for' : ` · due ${due}${lateness}${skipped}`];
+}
+
+/** In the largest unit that leaves a whole number above one. */
+export function duration(ms: number): string {
+  if (ms >= 48 * hour) return `${Math.round(ms / (24 * hour))} d`;
+  if (ms >= 2 * hour) return `${Math.round(ms / hour)} h`;
+  return ms >= 2 * minute ? `${Math.round(ms / minute)} min` : `${Math.round(ms / second)} s`;
+}
