@@ -11,6 +11,8 @@ export interface RoomEvent {
   redacts?: string;
   content: Record<string, unknown>;
   unsigned?: Record<string, unknown>;
+  /** It came encrypted, and type and content are what was in it. */
+  encrypted?: true;
 }
 
 export type Content = Record<string, unknown>;

@@ -37,8 +37,11 @@ const FILTER = JSON.stringify({
   room: { ephemeral: { types: [] }, account_data: { types: [] }, timeline: { limit: 100 } },
 });
 
-/** Begins to listen; what happens after this has resolved is seen. A homeserver that goes away is asked again until it is back. */
-export async function openTimeline(call: Call): Promise<Timeline> {
+/** Begins to listen; what happens after this has resolved is seen. A homeserver that goes away is asked again until it is back. `read` may decrypt. */
+export async function openTimeline(
+  call: Call,
+  read: (event: RoomEvent) => RoomEvent | Promise<RoomEvent> = (event) => event,
+): Promise<Timeline> {
   const stopped = new AbortController();
   const events: RoomEvent[] = [];
   const seen = new Set<string>();
@@ -57,7 +60,7 @@ export async function openTimeline(call: Call): Promise<Timeline> {
   const take = async (answer: SyncAnswer, since: string) => {
     for (const [roomId, { timeline }] of Object.entries(answer.rooms?.join ?? {})) {
       const gap = timeline.limited && timeline.prev_batch ? await missed(call, roomId, timeline.prev_batch, since) : [];
-      for (const event of [...gap, ...timeline.events]) add({ ...event, room_id: roomId });
+      for (const event of [...gap, ...timeline.events]) if (!seen.has(event.event_id)) add(await read({ ...event, room_id: roomId }));
     }
     for (const [roomId, { timeline }] of Object.entries(answer.rooms?.leave ?? {}))
       for (const event of timeline.events) add({ ...event, room_id: roomId });

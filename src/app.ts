@@ -10,17 +10,24 @@ import { Failure } from './failures/failure.ts';
 import { openCore, type Core } from './core.ts';
 import { MatrixClient } from './matrix/client.ts';
 import { Connection } from './matrix/connection.ts';
+import { Encryption } from './matrix/crypto/encryption.ts';
+import { Identities } from './matrix/crypto/identities.ts';
 import { descriptionsOf, descriptionType } from './matrix/descriptions.ts';
+import { eventReader } from './matrix/event-reader.ts';
 import { Exports } from './matrix/exports.ts';
 import { greeting } from './matrix/greeting.ts';
 import { Intake, type Batch } from './matrix/intake.ts';
 import { AdminRoom } from './matrix/room.ts';
 import { Sender } from './matrix/sender.ts';
 import { RoomWriter } from './matrix/writer.ts';
+import { RecoveryFile } from './secrets/recovery-file.ts';
+import { DeviceStore } from './store/device.ts';
+import { EncryptedRooms } from './store/encrypted-rooms.ts';
 import { Facts } from './store/facts.ts';
 import { Inbox } from './store/inbox.ts';
 import { Outbox } from './store/outbox.ts';
 import { Posts } from './store/posts.ts';
+import { Undecryptable } from './store/undecryptable.ts';
 import { startHttp, type HealthCheck, type HttpListener } from './telemetry/http.ts';
 import { createLog, silentLog } from './telemetry/log.ts';
 import { createPrometheusMetrics } from './telemetry/prometheus.ts';
@@ -135,6 +142,7 @@ function recordOrLog({ audit, log }: Core, entry: AuditEntry): void {
 }
 
 export interface Room {
+  undecryptable: Undecryptable;
   connection: Connection;
   admin: AdminRoom;
   sender: Sender;
@@ -146,7 +154,7 @@ export interface Room {
 
 /** @param connect makes the client of a homeserver; a test may give one of its own */
 export function openRoom(core: Core, signal: AbortSignal, connect = connectTo): Room {
-  const { config, clock, ids, log, store, hooks } = core;
+  const { config, clock, ids, log, pins, store, hooks } = core;
   const roomId = config.current.room?.id ?? '';
   const userId = config.current.homeserver?.userId ?? '';
   const facts = new Facts(store);
@@ -170,6 +178,19 @@ export function openRoom(core: Core, signal: AbortSignal, connect = connectTo): 
     barePrefix: config.current.room?.barePrefix ?? true,
     userId,
   });
+  const undecryptable = new Undecryptable(store);
+  const encryption = new Encryption({
+    client: clientNow,
+    store,
+    devices: new DeviceStore(store),
+    rooms: new EncryptedRooms(store),
+    pins,
+    recovery: new RecoveryFile(config.current.encryption.recoveryPath ?? join(config.current.dataDir, 'secrets', 'crypto-recovery.json')),
+    clock,
+    log,
+    userId,
+  });
+  const identities = new Identities(pins, () => config.current, clock);
   const sender = new Sender({
     client: clientNow,
     store,
@@ -183,12 +204,15 @@ export function openRoom(core: Core, signal: AbortSignal, connect = connectTo): 
     tokenLost: () => {
       connection.retry();
     },
-    mayWrite: () => facts.get('room_encrypted') !== roomId,
+    // What is plain is written only where nothing newer can be known of the room.
+    mayWrite: (room) => (encryption.isEncrypted(room) ? connection.wasCurrent : connection.isCurrent),
+    cipher: encryption,
   });
   const admin = new AdminRoom({
     roomId,
     config: () => config.current,
     client: clientNow,
+    read: eventReader({ client: clientNow, encryption, identities }),
     store,
     inbox,
     posts,
@@ -205,16 +229,22 @@ export function openRoom(core: Core, signal: AbortSignal, connect = connectTo): 
   });
   const connection = new Connection({
     client: clientNow,
-    intake: new Intake({ client: clientNow, store, inbox, facts, clock, roomId, addressing }),
+    intake: new Intake({ client: clientNow, store, inbox, facts, encryption, identities, undecryptable, clock, roomId, addressing }),
     clock,
     ids,
     log,
     roomId,
     userId,
     deviceId: config.current.homeserver?.deviceId ?? null,
-    isEncrypted: () => facts.get('room_encrypted') === roomId,
+    storedDevice: () => encryption.deviceId,
+    encrypted: (content) => {
+      store.transaction(() => {
+        encryption.note(roomId, content);
+      });
+    },
     received: (batch: Batch) => {
       sender.wake();
+      sender.kick();
       admin.handle(batch.fresh);
       for (const invitation of batch.invitations) if (invitation.roomId !== roomId) void admin.decline(invitation);
     },
@@ -229,7 +259,6 @@ export function openRoom(core: Core, signal: AbortSignal, connect = connectTo): 
       sender.kick();
     },
     degraded: (failure) => {
-      if (failure.id === 'access.encrypted-room') facts.set('room_encrypted', roomId);
       if (failure.retry) return;
       for (const channel of createAlertChannels(config.current.alerts, clock)) {
         channel
@@ -256,6 +285,7 @@ export function openRoom(core: Core, signal: AbortSignal, connect = connectTo): 
     admin.progress(job, finished);
   };
   hooks.self = () => ({ syncAge: connection.syncAge, degraded: connection.degraded?.message ?? null, outboxPending: outbox.pending() });
+  encryption.warm();
   // What an earlier run had taken in and not handled.
   admin.handle(inbox.waiting());
   return {
@@ -264,6 +294,7 @@ export function openRoom(core: Core, signal: AbortSignal, connect = connectTo): 
     sender,
     outbox,
     inbox,
+    undecryptable,
     exports,
     stop: async () => {
       connection.stop();
@@ -327,6 +358,7 @@ export async function keepHouse(core: Core, room: Room | null, signal: AbortSign
         await room?.exports.prune();
         room?.inbox.prune(clock.now() - remember);
         room?.outbox.prune(clock.now() - remember);
+        room?.undecryptable.prune(clock.now() - 24 * hour);
       }
     } catch (error) {
       log.error('housekeeping failed', { error });

@@ -10,6 +10,7 @@ import { Dispatcher } from './commands/dispatch.ts';
 import { CommandExecutor } from './commands/executor.ts';
 import type { Gate } from './commands/gate.ts';
 import { prepareScheduled } from './commands/scheduled.ts';
+import { identityGate } from './commands/identity-gate.ts';
 import { jobReply } from './commands/job-reply.ts';
 import type { Registry } from './commands/registry.ts';
 import type { Reloadable, ReloadOutcome } from './config/reloadable.ts';
@@ -24,6 +25,7 @@ import { AuditRows } from './store/audit-rows.ts';
 import { crashPoint } from './store/crash-point.ts';
 import { HostStack } from './stack/host/host.ts';
 import { Deliveries } from './store/deliveries.ts';
+import { IdentityPins } from './store/identity-pins.ts';
 import { JobStore } from './store/jobs.ts';
 import { ScheduleStore } from './store/schedules.ts';
 import { takeLock } from './store/lock.ts';
@@ -56,6 +58,7 @@ export interface Core {
   ids: Ids;
   log: Log;
   store: Store;
+  pins: IdentityPins;
   audit: AuditLog;
   reads: ReadCounts;
   jobs: Jobs;
@@ -178,7 +181,8 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
       return reload('command');
     },
   });
-  const gates: Gate[] = [];
+  const pins = new IdentityPins(store);
+  const gates: Gate[] = [identityGate(pins, () => config.current)];
   const reads = new ReadCounts();
   const dispatcher = new Dispatcher(context, gates, reads);
   const jobs = new Jobs({
@@ -207,6 +211,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     ids,
     log,
     store,
+    pins,
     audit,
     reads,
     jobs,

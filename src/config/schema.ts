@@ -193,6 +193,21 @@ export const configSchema = section({
   })
     .prefault({})
     .describe('Where generated secrets go; never the room.'),
+  encryption: section({
+    accept: z
+      .enum(['cross-signed', 'tofu', 'any'])
+      .default('cross-signed')
+      .describe(
+        'Whose commands are run in an encrypted room: `cross-signed` devices only; `tofu` also the first device of somebody without cross-signing; `any` device.',
+      ),
+    recovery_path: z
+      .string()
+      .optional()
+      .describe("File of the private keys of Steward's own identity. Default: `secrets/crypto-recovery.json` in `data_dir`.")
+      .meta({ example: '/var/lib/steward/secrets/crypto-recovery.json' }),
+  })
+    .prefault({})
+    .describe('Encrypted rooms.'),
   http: section({
     listen: z
       .string()

@@ -83,9 +83,9 @@ export const failureTable = {
     'What the command would change is no longer what was shown.',
     'Run the command again and look at the new plan.',
   ),
-  'access.encrypted-room': refused(
-    'The room is encrypted, and Steward cannot read it.',
-    'Make a room without encryption: `steward init --room new`.',
+  'access.identity-changed': refused(
+    'Your cross-signing identity is another than the one that is known.',
+    'Another person confirms the new one: `server crypto confirm PERSON`.',
   ),
 
   'guard.self': refused('The target is the bot itself.', 'Steward never acts on its own account.'),
@@ -136,6 +136,28 @@ export const failureTable = {
   'homeserver.outcome-unknown': failed(
     'The connection broke before the homeserver answered; the change may have been made.',
     'Look with the `info` command before you try again.',
+  ),
+
+  'crypto.locked': refused(
+    'The room is encrypted, and the message did not come from a device that is trusted.',
+    'Verify the device in your client (its session is signed by you then), and send the command again.',
+  ),
+  'crypto.other-device': failed(
+    'The access token is of another device than the keys in the store.',
+    'Put back the token of the device that is named, or make a new device: `steward crypto reset`.',
+  ),
+  'crypto.no-device': failed(
+    'The access token belongs to no device, and only a device can encrypt.',
+    'Run `steward init` to make another.',
+  ),
+  'crypto.unreadable': failed('The keys in the store cannot be read.', 'Restore the store, or make a new device: `steward crypto reset`.'),
+  'crypto.no-recovery': failed(
+    "Steward's account has a cross-signing identity whose recovery material is not here.",
+    'Put the file back, or make a new identity: `steward crypto reset --new-identity`.',
+  ),
+  'crypto.wrong-recovery': failed(
+    "The recovery material is not that of Steward's identity.",
+    'Put the right file back, or make a new identity: `steward crypto reset --new-identity`.',
   ),
 
   'job.interrupted': failed('Steward stopped while the command ran; the change was not made.', 'Run the command again.', true),

@@ -100,9 +100,7 @@ export async function init(given: InitOptions, io: InitIo): Promise<number> {
   }
   done(`configuration ${path}, secrets in ${dirname(tokenPath)}`);
   io.err(formatWarnings(loaded.warnings));
-  io.out(
-    `\nNext:\n  steward run --config ${path}\nThen accept the invitation in your Matrix client and type !help in the room.\nLeave the room without encryption: this version of Steward cannot read an encrypted one.\n`,
-  );
+  io.out(`\nNext:\n  steward run --config ${path}\nThen accept the invitation in your Matrix client and type !help in the room.\n`);
   return 0;
 }
 

@@ -5,6 +5,7 @@ import { LogService } from 'matrix-bot-sdk/lib/logging/LogService.js';
 import { MatrixError } from 'matrix-bot-sdk/lib/models/MatrixError.js';
 import { doHttpRequest } from 'matrix-bot-sdk/lib/http.js';
 import type { Secret } from '../config/secret.ts';
+import { decryptFile, encryptFile, type EncryptedFile } from './crypto/attachment.ts';
 import type { RoomEvent, SyncAnswer } from './sync-types.ts';
 
 // The SDK writes request bodies and errors to the console by itself; Steward's log says what is worth saying.
@@ -38,14 +39,17 @@ export class MatrixRequestError extends Error {
   }
 }
 
+/** Below /_matrix/client/v3/keys/ */
+export type KeysEndpoint = 'upload' | 'query' | 'claim' | 'signatures/upload' | 'device_signing/upload';
+
 /** What intake asks the server for, and nothing else of a busy server. */
-const wanted = ['m.room.message', 'm.reaction', 'm.room.encryption'];
+const wanted = ['m.room.message', 'm.room.encrypted', 'm.reaction', 'm.room.encryption'];
 const filter = JSON.stringify({
   presence: { types: [] },
   account_data: { types: [] },
   room: {
     // Members, because only their events bring the news that Steward itself was put out of the room.
-    timeline: { types: [...wanted, 'm.room.member'], limit: 100 },
+    timeline: { types: [...wanted, 'm.room.member', 'm.room.history_visibility'], limit: 100 },
     state: { types: ['m.room.encryption'], lazy_load_members: true },
     ephemeral: { types: [] },
     account_data: { types: [] },
@@ -120,6 +124,26 @@ export class MatrixClient {
     return answer.event_id;
   }
 
+  /** POST …/keys/{endpoint}; `body` is JSON as the crypto library made it. @returns the answer as it came */
+  async keys(endpoint: KeysEndpoint, body: string): Promise<unknown> {
+    return this.#request('POST', `/_matrix/client/v3/keys/${endpoint}`, { body: JSON.parse(body) as object });
+  }
+
+  /** PUT …/sendToDevice/{type}/{txnId} */
+  async sendToDevice(type: string, txnId: string, body: object): Promise<unknown> {
+    return this.#request('PUT', `/_matrix/client/v3/sendToDevice/${encodeURIComponent(type)}/${encodeURIComponent(txnId)}`, { body });
+  }
+
+  /** GET …/rooms/{roomId}/members: user ids of those who are in the room, and of those who are invited. */
+  async members(roomId: string): Promise<{ joined: string[]; invited: string[] }> {
+    const { chunk } = await this.#request<{ chunk: RoomEvent[] }>('GET', `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/members`, {
+      query: { not_membership: 'leave' },
+    });
+    const those = (membership: string): string[] =>
+      chunk.flatMap((event) => (event.content['membership'] === membership && event.state_key !== undefined ? [event.state_key] : []));
+    return { joined: those('join'), invited: those('invite') };
+  }
+
   async setState(roomId: string, type: string, stateKey: string, content: object): Promise<void> {
     await this.#request(
       'PUT',
@@ -144,13 +168,25 @@ export class MatrixClient {
    */
   async upload(path: string, name: string, mediaType: string): Promise<{ uri: string; size: number }> {
     const { size } = await stat(path);
+    return { uri: await this.#upload(createReadStream(path), size, mediaType, `?filename=${encodeURIComponent(name)}`), size };
+  }
+
+  /** The same, encrypted on the way: the homeserver learns neither its name nor its type. `size` is that of the file, in bytes. */
+  async uploadEncrypted(path: string): Promise<{ encryptedFile: EncryptedFile; size: number }> {
+    const { size } = await stat(path);
+    const encryption = encryptFile();
+    const url = await this.#upload(createReadStream(path).pipe(encryption.stream), size, 'application/octet-stream', '');
+    return { encryptedFile: encryption.describe(url), size };
+  }
+
+  async #upload(bytes: Readable, size: number, mediaType: string, query: string): Promise<string> {
     const endpoint = 'POST /_matrix/media/v3/upload';
     let answer: Response;
     try {
-      answer = await fetch(`${this.#baseUrl}/_matrix/media/v3/upload?filename=${encodeURIComponent(name)}`, {
+      answer = await fetch(`${this.#baseUrl}/_matrix/media/v3/upload${query}`, {
         method: 'POST',
         headers: { authorization: `Bearer ${this.#token.reveal()}`, 'content-type': mediaType, 'content-length': String(size) },
-        body: Readable.toWeb(createReadStream(path)),
+        body: Readable.toWeb(bytes),
         duplex: 'half',
         redirect: 'error',
         signal: AbortSignal.timeout(600_000),
@@ -161,15 +197,22 @@ export class MatrixClient {
     const body = (await answer.json().catch(() => ({}))) as { content_uri?: string; errcode?: string; retry_after_ms?: number };
     if (!answer.ok || body.content_uri === undefined)
       throw new MatrixRequestError(endpoint, answer.status, body.errcode ?? null, body.retry_after_ms ?? null);
-    return { uri: body.content_uri, size };
+    return body.content_uri;
   }
 
   /**
-   * GET /_matrix/client/v1/media/download/{server}/{mediaId}
+   * GET /_matrix/client/v1/media/download/{server}/{mediaId}, decrypted where it is encrypted.
    *
-   * @param limit bytes; a larger file throws RangeError
+   * @param limit bytes; a larger file throws RangeError, one that is not what its description says TypeError
    */
-  async download(mxc: string, limit: number): Promise<Buffer> {
+  async download(file: string | EncryptedFile, limit: number): Promise<Buffer> {
+    const bytes = await this.#download(typeof file === 'string' ? file : file.url, limit);
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of typeof file === 'string' ? bytes : decryptFile(file, bytes)) chunks.push(chunk);
+    return Buffer.concat(chunks);
+  }
+
+  async #download(mxc: string, limit: number): Promise<AsyncIterable<Uint8Array>> {
     const [, server = '', mediaId = ''] = /^mxc:\/\/([^/]+)\/([^/]+)$/.exec(mxc) ?? [];
     const endpoint = 'GET /_matrix/client/v1/media/download/{server}/{mediaId}';
     let answer: Response;
@@ -185,14 +228,7 @@ export class MatrixClient {
       throw new MatrixRequestError(endpoint, null, null, null);
     }
     if (!answer.ok || answer.body === null) throw new MatrixRequestError(endpoint, answer.status, null, null);
-    const chunks: Uint8Array[] = [];
-    let size = 0;
-    for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {
-      size += chunk.length;
-      if (size > limit) throw new RangeError('the file is larger than the limit');
-      chunks.push(chunk);
-    }
-    return Buffer.concat(chunks);
+    return bounded(answer.body as AsyncIterable<Uint8Array>, limit);
   }
 
   async #request<T>(
@@ -224,5 +260,14 @@ export class MatrixClient {
       (options.has === undefined || typeof (answer as Record<string, unknown>)[options.has] === 'string');
     if (!isAnswer) throw new MatrixRequestError(template, 502, null, null);
     return answer as T;
+  }
+}
+
+async function* bounded(bytes: AsyncIterable<Uint8Array>, limit: number): AsyncGenerator<Uint8Array> {
+  let size = 0;
+  for await (const chunk of bytes) {
+    size += chunk.length;
+    if (size > limit) throw new RangeError('the file is larger than the limit');
+    yield chunk;
   }
 }

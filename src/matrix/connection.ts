@@ -16,8 +16,10 @@ export interface ConnectionOptions {
   userId: string;
   /** The device that the configuration names, or null. */
   deviceId: string | null;
-  /** Whether the room is known to be encrypted, from this run or an earlier one. */
-  isEncrypted: () => boolean;
+  /** The device whose keys are in the store, or null as long as there is none. */
+  storedDevice: () => string | null;
+  /** The room has an `m.room.encryption`: that is kept before anything is said in it. */
+  encrypted: (content: Record<string, unknown>) => void;
   /** Called for each batch, after it is in the store. */
   received: (batch: Batch) => void;
   /** The first batch is in: Steward is ready. */
@@ -37,6 +39,8 @@ export class Connection {
   #wake = new AbortController();
   #degraded: Failure | null = null;
   #lastSync: number | null = null;
+  #isCurrent = false;
+  #wasCurrent = false;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
@@ -45,6 +49,16 @@ export class Connection {
   /** Why nothing is heard from the room now, or null. */
   get degraded(): Failure | null {
     return this.#degraded;
+  }
+
+  /** Whether what is known of the room is of now: a sync has been taken, and none has failed since. */
+  get isCurrent(): boolean {
+    return this.#isCurrent;
+  }
+
+  /** Whether a sync has been taken in this run: token and device are those of the store. */
+  get wasCurrent(): boolean {
+    return this.#wasCurrent;
   }
 
   /** Milliseconds since the last answered sync, or null. */
@@ -80,6 +94,7 @@ export class Connection {
         first = false;
       } catch (error) {
         checked = false;
+        this.#isCurrent = false;
         this.#degrade(error);
         const failure = this.#degraded;
         await clock.sleep(failure?.retry === false ? tokenRetry : backoff.next(error), this.#wake.signal);
@@ -88,7 +103,7 @@ export class Connection {
   }
 
   async #check(): Promise<void> {
-    const { client, roomId, userId, deviceId } = this.#options;
+    const { client, encrypted, roomId, userId, deviceId, storedDevice } = this.#options;
     const who = await client().whoami();
     const attempted = 'connect to the homeserver';
     if (who.user_id !== userId)
@@ -103,10 +118,16 @@ export class Connection {
         reason: `the access token is of the device ${who.device_id ?? 'none'}, not of ${deviceId}`,
         hint: 'Set `homeserver.device_id` to the device of the token, or run `steward init`.',
       });
+    const stored = storedDevice();
+    if (stored !== null && who.device_id !== stored)
+      throw new Failure('crypto.other-device', {
+        attempted,
+        reason: `the access token is of the device ${who.device_id ?? 'none'}, and the keys in the store are of ${stored}`,
+      });
     await client().join(roomId);
     // A state that a filtered first sync would not bring again.
-    if ((await client().state(roomId, 'm.room.encryption')) !== null)
-      throw new Failure('access.encrypted-room', { attempted: `work in ${roomId}` });
+    const encryption = await client().state(roomId, 'm.room.encryption');
+    if (encryption !== null) encrypted(encryption);
   }
 
   /** The checks and a first sync. They ask nothing of each other, but for the very first: what was said before Steward joined is history. */
@@ -134,12 +155,12 @@ export class Connection {
   }
 
   async #take(answer: SyncAnswer): Promise<void> {
-    const { intake, clock, received, roomId, isEncrypted } = this.#options;
+    const { intake, clock, received } = this.#options;
     if (this.#stop.signal.aborted) return;
     const batch = await intake.take(answer);
     this.#lastSync = clock.monotonic();
-    // Before anything of the batch is acted on: what stands behind the change in it came in plain.
-    if (isEncrypted()) throw new Failure('access.encrypted-room', { attempted: `work in ${roomId}` });
+    this.#isCurrent = true;
+    this.#wasCurrent = true;
     received(batch);
   }
 

@@ -2,9 +2,13 @@ import type { Clock } from '../clock.ts';
 import type { Facts } from '../store/facts.ts';
 import type { Inbox, InboxEvent } from '../store/inbox.ts';
 import type { Store } from '../store/store.ts';
+import type { Undecryptable } from '../store/undecryptable.ts';
 import type { MatrixClient } from './client.ts';
-import { readMessage, type Addressing } from './message.ts';
-import type { RoomEvent, SyncAnswer } from './sync-types.ts';
+import type { Decryption, Device } from './crypto/device.ts';
+import type { Encryption } from './crypto/encryption.ts';
+import type { Identities } from './crypto/identities.ts';
+import { readMessage, type Addressing, type Locked } from './message.ts';
+import { sessionOf, type RoomEvent, type SyncAnswer } from './sync-types.ts';
 
 export interface Invitation {
   roomId: string;
@@ -15,88 +19,118 @@ export interface Invitation {
 export interface Batch {
   fresh: InboxEvent[];
   invitations: Invitation[];
+  /** Accounts of `people:` that have another cross-signing identity than before. */
+  changedIdentities: string[];
 }
 
 /** How far back a gap is filled: older commands would only be listed as missed. */
 const gapLimit = 24 * 3600 * 1000;
 
+export interface IntakeOptions {
+  client: () => MatrixClient;
+  store: Store;
+  inbox: Inbox;
+  facts: Facts;
+  encryption: Encryption;
+  identities: Identities;
+  undecryptable: Undecryptable;
+  clock: Clock;
+  roomId: string;
+  addressing: () => Addressing;
+}
+
 /** Takes sync answers into the store: events and sync token in one transaction, so that neither is there without the other. */
 export class Intake {
-  readonly #client: () => MatrixClient;
-  readonly #store: Store;
-  readonly #inbox: Inbox;
-  readonly #facts: Facts;
-  readonly #clock: Clock;
-  readonly #roomId: string;
-  readonly #addressing: () => Addressing;
+  readonly #options: IntakeOptions;
   #firstBatch = true;
 
-  constructor(options: {
-    client: () => MatrixClient;
-    store: Store;
-    inbox: Inbox;
-    facts: Facts;
-    clock: Clock;
-    roomId: string;
-    addressing: () => Addressing;
-  }) {
-    this.#client = options.client;
-    this.#store = options.store;
-    this.#inbox = options.inbox;
-    this.#facts = options.facts;
-    this.#clock = options.clock;
-    this.#roomId = options.roomId;
-    this.#addressing = options.addressing;
+  constructor(options: IntakeOptions) {
+    this.#options = options;
   }
 
   get token(): string | null {
-    return this.#facts.get('sync_token');
+    return this.#options.facts.get('sync_token');
   }
 
   /**
    * Keeps what a sync answer holds. On the very first one nothing is acted on: it is history.
    *
-   * @throws MatrixRequestError when a gap cannot be filled, Failure `store.unwritable`; nothing is kept then
+   * @throws MatrixRequestError when a gap cannot be filled, Failures `store.unwritable` and `crypto.*`; nothing is kept then
    */
   async take(answer: SyncAnswer): Promise<Batch> {
+    const { encryption, roomId, store } = this.#options;
     const since = this.token;
-    const joined = answer.rooms?.join?.[this.#roomId];
+    const joined = answer.rooms?.join?.[roomId];
     const timeline = joined?.timeline?.events ?? [];
     const gap =
       since !== null && joined?.timeline?.limited === true && joined.timeline.prev_batch !== undefined
         ? await this.#fillGap(joined.timeline.prev_batch, since)
         : [];
     const events = since === null ? [] : [...gap, ...timeline];
-    const caughtUp = this.#firstBatch;
-    const rows: InboxEvent[] = [];
-    for (const event of events) {
-      const row = await this.#row(event, caughtUp);
-      if (row !== null) rows.push(row);
+    const becoming = encryptionOf(answer);
+    encryption.forgetMembers(answer);
+    if (!encryption.isNeeded && becoming.size === 0) {
+      const rows = await this.#rows(events, new Map(), false);
+      return store.transaction(() => this.#keep(answer, becoming, { rows, missing: [], found: [], identities: new Map() }));
     }
-    const state = [...(joined?.state?.events ?? []), ...timeline];
-    const encrypted = state.some((event) => event.type === 'm.room.encryption');
-    const fresh = this.#store.transaction(() => {
-      if (encrypted) this.#facts.set('room_encrypted', this.#roomId);
-      this.#facts.set('sync_token', answer.next_batch);
-      return rows.filter((row) => this.#inbox.add(row));
+    const batch = await encryption.exclusive(async (device) => {
+      const taken = await this.#decrypt(device, answer, events, becoming.has(roomId));
+      return device.commit(() => this.#keep(answer, becoming, taken));
     });
+    encryption.drain();
+    return batch;
+  }
+
+  /** Events of the room with what is in them; those whose keys have come now are among them. */
+  async #decrypt(device: Device, answer: SyncAnswer, events: readonly RoomEvent[], becomes: boolean): Promise<Taken> {
+    const { identities, roomId, undecryptable, clock } = this.#options;
+    const keys = await device.receive(answer);
+    const late = keys.flatMap((key) => (key.roomId === roomId ? undecryptable.of(roomId, key.sessionId) : []));
+    const again = late.map(({ event, receivedAt }): RoomEvent => aged(event as RoomEvent, clock.now() - receivedAt));
+    const encrypted = [...again, ...events].filter((event) => event.type === 'm.room.encrypted' && event.state_key === undefined);
+    // Before a device is judged, its owner's keys are asked for.
+    await device.know([...new Set([...encrypted.map(({ sender }) => sender), ...identities.followed()])]);
+    const decrypted = new Map<string, Decryption>();
+    for (const event of encrypted)
+      if (event.sender !== this.#options.addressing().userId) decrypted.set(event.event_id, await device.decrypt(roomId, event));
+    const rows = await this.#rows([...again, ...events], decrypted, becomes);
+    const missing = events.filter((event) => decrypted.get(event.event_id)?.kind === 'missing-key');
+    const found = again.filter((event) => decrypted.get(event.event_id)?.kind !== 'missing-key').map((event) => event.event_id);
+    return { rows, missing, found, identities: await identities.look(device) };
+  }
+
+  #keep(answer: SyncAnswer, becoming: ReadonlyMap<string, Record<string, unknown>>, taken: Taken): Batch {
+    const { clock, encryption, facts, identities, inbox, roomId, undecryptable } = this.#options;
+    for (const [id, content] of becoming) encryption.note(id, content);
+    facts.set('sync_token', answer.next_batch);
+    for (const event of taken.missing) {
+      undecryptable.add(event.event_id, roomId, sessionOf(event), event, clock.now());
+    }
+    for (const eventId of taken.found) {
+      undecryptable.remove(eventId);
+      inbox.forget(eventId);
+    }
+    const fresh = taken.rows.filter((row) => inbox.add(row));
     this.#firstBatch = false;
-    const invitations = Object.entries(answer.rooms?.invite ?? {}).map(([roomId, room]) => ({
+    return { fresh, invitations: this.#invitations(answer), changedIdentities: identities.note(taken.identities) };
+  }
+
+  #invitations(answer: SyncAnswer): Invitation[] {
+    const { userId } = this.#options.addressing();
+    return Object.entries(answer.rooms?.invite ?? {}).map(([roomId, room]) => ({
       roomId,
       inviter:
         room.invite_state?.events?.find(
-          (event) =>
-            event.type === 'm.room.member' && event.content['membership'] === 'invite' && event.state_key === this.#addressing().userId,
+          (event) => event.type === 'm.room.member' && event.content['membership'] === 'invite' && event.state_key === userId,
         )?.sender ?? 'somebody',
     }));
-    return { fresh, invitations };
   }
 
   /** Events between the last sync and a timeline that the server cut short, oldest first. */
   async #fillGap(from: string, since: string): Promise<RoomEvent[]> {
     const found: RoomEvent[] = [];
     for (let at: string | undefined = from; at !== undefined;) {
-      const page = await this.#client().messagesBefore(this.#roomId, at, since);
+      const page = await this.#options.client().messagesBefore(this.#options.roomId, at, since);
       found.push(...page.chunk);
       const oldest = page.chunk.at(-1);
       if (oldest === undefined || (oldest.unsigned?.age ?? 0) > gapLimit) break;
@@ -105,33 +139,93 @@ export class Intake {
     return found.reverse();
   }
 
-  async #row(event: RoomEvent, caughtUp: boolean): Promise<InboxEvent | null> {
-    if (event.sender === this.#addressing().userId || event.state_key !== undefined) return null;
-    const content = await this.#contentOf(event);
-    if (content === null) return null;
+  /** @param becomes whether the room becomes encrypted in this batch: what was plain before that is taken, nothing after it */
+  async #rows(events: readonly RoomEvent[], decrypted: ReadonlyMap<string, Decryption>, becomes: boolean): Promise<InboxEvent[]> {
+    const rows: InboxEvent[] = [];
+    const isEncrypted = this.#options.encryption.isEncrypted(this.#options.roomId);
+    const turn = becomes ? events.findIndex((event) => event.type === 'm.room.encryption') : events.length;
+    for (const [at, event] of events.entries()) {
+      const isPlainRefused = isEncrypted || at > turn;
+      const row = await this.#row(event, decrypted.get(event.event_id) ?? null, isPlainRefused);
+      if (row !== null) rows.push(row);
+    }
+    return rows;
+  }
+
+  async #row(event: RoomEvent, decryption: Decryption | null, isPlainRefused: boolean): Promise<InboxEvent | null> {
+    const { addressing, clock, roomId } = this.#options;
+    if (event.sender === addressing().userId || event.state_key !== undefined) return null;
+    const reading = event.type === 'm.reaction' ? reactionOf(event) : await this.#reading(event, decryption, isPlainRefused);
+    if (reading === null) return null;
     return {
       eventId: event.event_id,
-      roomId: this.#roomId,
+      roomId,
       sender: event.sender,
-      type: event.type,
-      content,
-      trust: { kind: 'plain' },
+      type: event.type === 'm.reaction' ? 'm.reaction' : 'm.room.message',
+      content: reading,
+      trust:
+        decryption?.kind === 'decrypted'
+          ? { kind: 'decrypted', deviceId: decryption.deviceId, crossSigned: decryption.crossSigned, identity: decryption.identity }
+          : { kind: 'plain' },
       ageMs: event.unsigned?.age ?? null,
-      caughtUp,
-      receivedAt: this.#clock.now(),
+      caughtUp: this.#firstBatch,
+      receivedAt: clock.now(),
     };
   }
 
-  /** What is kept of an event: never more than handling needs, and nothing of one that holds a secret. */
-  async #contentOf(event: RoomEvent): Promise<Record<string, unknown> | null> {
-    if (event.type === 'm.reaction') {
-      const relation = event.content['m.relates_to'] as { event_id?: unknown; key?: unknown } | undefined;
-      return typeof relation?.event_id === 'string' && typeof relation.key === 'string'
-        ? { about: relation.event_id, key: relation.key.slice(0, 32) }
-        : null;
+  /** What is kept of a message: never more than handling needs, and nothing of one that holds a secret. */
+  async #reading(event: RoomEvent, decryption: Decryption | null, isPlainRefused: boolean): Promise<Record<string, unknown> | null> {
+    const { addressing, identities } = this.#options;
+    if (event.type === 'm.room.encrypted') {
+      const session = sessionOf(event);
+      if (decryption === null) return null;
+      if (decryption.kind !== 'decrypted') return { ...locked(decryption.kind, session) };
+      if (decryption.type !== 'm.room.message') return null;
+      const reading = await readMessage(decryption.content, addressing());
+      if (reading.kind === 'none') return null;
+      const isTaken = reading.kind === 'secret' || identities.accepts(event.sender, decryption);
+      return { ...(isTaken ? reading : locked('unsigned', session)) };
     }
     if (event.type !== 'm.room.message') return null;
-    const reading = await readMessage(event.content, this.#addressing());
-    return reading.kind === 'none' ? null : { ...reading };
+    const reading = await readMessage(event.content, addressing());
+    if (reading.kind === 'none') return null;
+    return { ...(isPlainRefused && reading.kind !== 'secret' ? locked('plain', null) : reading) };
   }
+}
+
+/** What was made of a sync answer, before it is kept. */
+interface Taken {
+  rows: InboxEvent[];
+  /** Events whose key has not come. */
+  missing: readonly RoomEvent[];
+  /** Ids of earlier ones whose key has come now. */
+  found: readonly string[];
+  /** The cross-signing identities of accounts whose keys have been looked at. */
+  identities: ReadonlyMap<string, string>;
+}
+
+function locked(why: Locked['why'], session: string | null): Locked {
+  return { kind: 'locked', why, session };
+}
+
+function reactionOf(event: RoomEvent): Record<string, unknown> | null {
+  const relation = event.content['m.relates_to'] as { event_id?: unknown; key?: unknown } | undefined;
+  return typeof relation?.event_id === 'string' && typeof relation.key === 'string'
+    ? { about: relation.event_id, key: relation.key.slice(0, 32) }
+    : null;
+}
+
+/** The same event, when it has waited here for so many milliseconds. */
+function aged(event: RoomEvent, waited: number): RoomEvent {
+  const { age } = event.unsigned ?? {};
+  return age === undefined ? event : { ...event, unsigned: { ...event.unsigned, age: age + waited } };
+}
+
+/** The rooms of which a sync tells that they are encrypted, with how. */
+function encryptionOf(answer: SyncAnswer): Map<string, Record<string, unknown>> {
+  const found = new Map<string, Record<string, unknown>>();
+  for (const [roomId, { state, timeline }] of Object.entries(answer.rooms?.join ?? {}))
+    for (const event of [...(state?.events ?? []), ...(timeline?.events ?? [])])
+      if (event.type === 'm.room.encryption') found.set(roomId, event.content);
+  return found;
 }

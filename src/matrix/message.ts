@@ -1,3 +1,4 @@
+import { readEncryptedFile, type EncryptedFile } from './crypto/attachment.ts';
 import { hasPills, textOfPills } from './pills.ts';
 import { holdsSecret } from '../commands/grammar/secrets.ts';
 import { quote } from '../commands/grammar/tokenise.ts';
@@ -12,8 +13,8 @@ export interface RoomCommand {
   threadId: string | null;
   /** The event it answers, whose file may hold the items. */
   replyTo: string | null;
-  /** The file it is the caption of. */
-  file: string | null;
+  /** The file it is the caption of: its address, or how it is encrypted. */
+  file: string | EncryptedFile | null;
 }
 
 export type Reading =
@@ -22,7 +23,19 @@ export type Reading =
   | { kind: 'edit' }
   /** It holds a password or token; nothing of it is kept. */
   | { kind: 'secret' }
+  /** It may ask for something, and cannot be trusted. */
+  | Locked
   | { kind: 'command'; command: RoomCommand };
+
+/**
+ * Why an event of an encrypted room is not acted on: it came in plain, its device is not signed by its owner, its key has
+ * not come, or it cannot be decrypted. `session` is the Megolm session it was encrypted with.
+ */
+export interface Locked {
+  kind: 'locked';
+  why: 'plain' | 'unsigned' | 'missing-key' | 'undecryptable';
+  session: string | null;
+}
 
 export interface Addressing {
   name: string;
@@ -64,9 +77,16 @@ export async function readMessage(content: Record<string, unknown>, addressing: 
       items,
       threadId,
       replyTo: isReply ? reply : null,
-      file: msgtype === 'm.file' && typeof content['url'] === 'string' ? content['url'] : null,
+      file: fileOf(content),
     },
   };
+}
+
+/** The file of a message, or null. */
+export function fileOf(content: Record<string, unknown>): string | EncryptedFile | null {
+  if (content['msgtype'] !== 'm.file') return null;
+  const { url } = content;
+  return typeof url === 'string' ? url : readEncryptedFile(content['file']);
 }
 
 async function textOf(content: Record<string, unknown>): Promise<string | null> {

@@ -5,7 +5,7 @@ import type { Requester } from '../commands/context.ts';
 import { whomToAsk, type Ask, type Dispatcher, type Prepared } from '../commands/dispatch.ts';
 import { mayRequest, personOf } from '../commands/roles.ts';
 import type { Config } from '../config/schema.ts';
-import { asFailure, Failure } from '../failures/failure.ts';
+import { asFailure, Failure, type FailureDetails } from '../failures/failure.ts';
 import { list, text, type Line } from '../reply/parts.ts';
 import { failureReply, type Outcome, type Reply } from '../reply/reply.ts';
 import type { Inbox, InboxEvent } from '../store/inbox.ts';
@@ -16,10 +16,11 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import type { Job, SettledJob } from '../workflow/job.ts';
 import type { Decider, Jobs } from '../workflow/jobs.ts';
 import type { MatrixClient } from './client.ts';
+import type { EventReader } from './event-reader.ts';
 import type { Exports } from './exports.ts';
 import type { Invitation } from './intake.ts';
 import { itemsFor } from './items.ts';
-import type { Reading, RoomCommand } from './message.ts';
+import type { Locked, Reading, RoomCommand } from './message.ts';
 import type { Place } from './outgoing.ts';
 import type { Sender } from './sender.ts';
 import { nameOfLong, type RoomWriter } from './writer.ts';
@@ -28,6 +29,7 @@ export interface RoomOptions {
   roomId: string;
   config: () => Config;
   client: () => MatrixClient;
+  read: EventReader;
   store: Store;
   inbox: Inbox;
   posts: Posts;
@@ -52,6 +54,25 @@ const hourglassAfter = 1000;
 /** Milliseconds until an event is tried again that the store had no space for. */
 const storeRetry = 5000;
 
+/** What is said of a message that is not acted on. */
+const lockedWords: Readonly<Record<Locked['why'], FailureDetails>> = {
+  plain: {
+    attempted: 'run this',
+    reason: 'the message was not encrypted, and this room is',
+    hint: 'Send it again from a client that encrypts.',
+  },
+  unsigned: {
+    attempted: 'run this',
+    reason: 'it was sent from a device that its owner has not verified',
+  },
+  'missing-key': {
+    attempted: 'read this',
+    reason: 'its key has not arrived',
+    hint: 'When the key comes, the message is taken then; otherwise send it again.',
+  },
+  undecryptable: { attempted: 'read this', reason: 'it cannot be decrypted', hint: 'Send it again.' },
+};
+
 /** The admin room: events of the inbox become commands and confirmations, and what they come to goes into the outbox. */
 export class AdminRoom {
   readonly #options: RoomOptions;
@@ -65,10 +86,7 @@ export class AdminRoom {
 
   /** Handles events that are in the inbox. A failing one is answered and logged; the others go on. */
   handle(events: readonly InboxEvent[]): void {
-    const missed = events.filter(
-      (event) =>
-        event.type === 'm.room.message' && event.content['kind'] !== 'edit' && event.content['kind'] !== 'secret' && this.#isOld(event),
-    );
+    const missed = events.filter((event) => event.type === 'm.room.message' && event.content['kind'] === 'command' && this.#isOld(event));
     try {
       if (missed.length > 0) this.#tellMissed(missed);
     } catch (error) {
@@ -196,10 +214,14 @@ export class AdminRoom {
   }
 
   async #message(event: InboxEvent, reading: Reading): Promise<void> {
-    const { config, dispatcher, clock, client } = this.#options;
+    const { config, dispatcher, clock, client, read } = this.#options;
     const started = clock.monotonic();
     if (reading.kind === 'secret') {
       this.#takeBackSecret(event);
+      return;
+    }
+    if (reading.kind === 'locked') {
+      this.#refuseLocked(event, reading);
       return;
     }
     if (reading.kind === 'edit') {
@@ -231,7 +253,7 @@ export class AdminRoom {
         json: /(?:^|\s)--json(?:\s|$)/.test(command.line),
       },
       input: { line: command.line },
-      items: await itemsFor(command, client(), event.roomId),
+      items: await itemsFor(command, { client: client(), read, roomId: event.roomId, isEncrypted: event.trust.kind === 'decrypted' }),
       secrets: new Map(),
     };
     await this.#carryOut(event, await this.#timed(event.eventId, dispatcher.prepare(ask)), place, started);
@@ -343,6 +365,19 @@ export class AdminRoom {
       audit.record({ event: 'secret.removed', actor: this.#actorOf(event), eventId: event.eventId });
       writer.redact(event.eventId, 'it held a secret');
       writer.reply(event.eventId, { ...reply, mentions: [event.sender] }, place, null);
+      this.#done(event);
+    });
+    sender.kick();
+  }
+
+  /** 🔒 on the message, and one word about why for each session or sender. */
+  #refuseLocked(event: InboxEvent, { why, session }: Locked): void {
+    const { store, sender, writer } = this.#options;
+    const about = why === 'missing-key' || why === 'undecryptable' ? (session ?? '') : event.sender;
+    const reply = { ...failureReply(new Failure('crypto.locked', lockedWords[why]), null), mentions: [event.sender] };
+    store.transaction(() => {
+      writer.mark(event.eventId, '🔒');
+      writer.reply(`locked-${why}-${about}`, reply, this.#placeOfEvent(event, null), null);
       this.#done(event);
     });
     sender.kick();

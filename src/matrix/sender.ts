@@ -17,8 +17,22 @@ export interface SenderOptions {
   sent: (entry: OutboxEntry, eventId: string) => void;
   /** The token is dead: nothing can be sent until there is another. */
   tokenLost: () => void;
-  /** False where the room is encrypted: nothing is ever written to it in plain. */
-  mayWrite: () => boolean;
+  /** Whether it is known how this room is: nothing is written before. */
+  mayWrite: (roomId: string) => boolean;
+  cipher: RoomCipher;
+}
+
+/** What makes messages unreadable for all but the members of a room. */
+export interface RoomCipher {
+  /** Once true, always true. */
+  isEncrypted(roomId: string): boolean;
+  /** `keep` is called in the transaction that keeps the session which the content was encrypted with. */
+  encrypt(
+    roomId: string,
+    type: string,
+    content: Record<string, unknown>,
+    keep: (encrypted: Record<string, unknown>) => void,
+  ): Promise<Record<string, unknown>>;
 }
 
 /**
@@ -85,7 +99,9 @@ export class Sender {
   }
 
   #next(): OutboxEntry | null {
-    return this.#stop.signal.aborted || !this.#options.mayWrite() ? null : this.#options.outbox.next();
+    if (this.#stop.signal.aborted) return null;
+    const entry = this.#options.outbox.next();
+    return entry !== null && this.#options.mayWrite(entry.roomId) ? entry : null;
   }
 
   async #deliver(entry: OutboxEntry): Promise<void> {
@@ -120,39 +136,53 @@ export class Sender {
         return about === null && content['redacts'] === undefined
           ? ''
           : client.redact(roomId, about ?? String(content['redacts']), txnId, String(content['reason']));
-      case 'file':
-        return this.#sendFile(client, entry);
       case 'm.reaction':
-      case 'm.room.message': {
-        const relation = content['m.relates_to'];
-        const whole =
-          about === null || typeof relation !== 'object' ? content : { ...content, 'm.relates_to': { ...relation, event_id: about } };
-        return client.send(roomId, entry.kind, txnId, whole);
-      }
+        return client.send(roomId, entry.kind, txnId, related(content, about));
+      case 'file':
+      case 'm.room.message':
+        return this.#sendMessage(client, entry, about);
     }
   }
 
-  async #sendFile(client: MatrixClient, entry: OutboxEntry): Promise<string> {
-    const { roomId, txnId, content, file } = entry;
+  async #sendMessage(client: MatrixClient, entry: OutboxEntry, about: string | null): Promise<string> {
+    const { roomId, txnId } = entry;
+    // Encrypted once, and sent as it is from then on: a message index is never used for two texts.
+    if (entry.encrypted !== null) return client.send(roomId, 'm.room.encrypted', txnId, entry.encrypted);
+    const { cipher, outbox } = this.#options;
+    const isEncrypted = cipher.isEncrypted(roomId);
+    const content = entry.kind === 'file' ? await this.#upload(client, entry, isEncrypted) : related(entry.content, about);
+    if (!isEncrypted) return client.send(roomId, 'm.room.message', txnId, content);
+    const encrypted = await cipher.encrypt(roomId, 'm.room.message', content, (kept) => {
+      outbox.setEncrypted(entry.seq, kept);
+    });
+    return client.send(roomId, 'm.room.encrypted', txnId, encrypted);
+  }
+
+  /** @returns the message about the file, or about why there is none */
+  async #upload(client: MatrixClient, entry: OutboxEntry, isEncrypted: boolean): Promise<Record<string, unknown>> {
+    const { content, file } = entry;
     const name = String(content['filename']);
     const mediaType = String((content['info'] as { mimetype?: string } | undefined)?.mimetype);
     try {
+      if (isEncrypted) {
+        const { encryptedFile, size } = await client.uploadEncrypted(file ?? '');
+        return { ...content, file: encryptedFile, info: { mimetype: mediaType, size } };
+      }
       const { uri, size } = await client.upload(file ?? '', name, mediaType);
-      return await client.send(roomId, 'm.room.message', txnId, { ...content, url: uri, info: { mimetype: mediaType, size } });
+      return { ...content, url: uri, info: { mimetype: mediaType, size } };
     } catch (error) {
       const body = whyNoFile(error, file ?? name);
       if (body === null) throw error;
-      const eventId = await client.send(roomId, 'm.room.message', txnId, {
-        ...content,
-        msgtype: 'm.notice',
-        body,
-        filename: undefined,
-        info: undefined,
-      });
       entry.file = null;
-      return eventId;
+      return { ...content, msgtype: 'm.notice', body, filename: undefined, info: undefined };
     }
   }
+}
+
+/** The content with the event that it is about, where that was not known when it was written. */
+function related(content: Record<string, unknown>, about: string | null): Record<string, unknown> {
+  const relation = content['m.relates_to'];
+  return about === null || typeof relation !== 'object' ? content : { ...content, 'm.relates_to': { ...relation, event_id: about } };
 }
 
 /** What is said in place of a file that will never be sent; null where it may be sent later. */

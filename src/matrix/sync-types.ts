@@ -12,6 +12,10 @@ export interface RoomEvent {
 
 export interface SyncAnswer {
   next_batch: string;
+  to_device?: { events?: unknown[] };
+  device_lists?: { changed?: string[]; left?: string[] };
+  device_one_time_keys_count?: Record<string, number>;
+  device_unused_fallback_key_types?: string[];
   rooms?: {
     join?: Record<
       string,
@@ -20,4 +24,10 @@ export interface SyncAnswer {
     leave?: Record<string, unknown>;
     invite?: Record<string, { invite_state?: { events?: Pick<RoomEvent, 'type' | 'sender' | 'content' | 'state_key'>[] } }>;
   };
+}
+
+/** The Megolm session that an event was encrypted with. */
+export function sessionOf({ content }: RoomEvent): string {
+  const { session_id: id } = content;
+  return typeof id === 'string' ? id : '';
 }

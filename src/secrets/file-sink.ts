@@ -1,10 +1,11 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { link, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { link, readFile, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Clock } from '../clock.ts';
 import { Failure } from '../failures/failure.ts';
 import type { Deliveries } from '../store/deliveries.ts';
+import { writePrivateFile } from './private-file.ts';
 import type { Delivery, SecretNote, SecretSink } from './sink.ts';
 
 /** One 0600 file an account, in a 0700 folder. */
@@ -41,7 +42,7 @@ export class FileSink implements SecretSink {
     try {
       this.#deliveries.put(note.userId, now, expiresAt);
       await setAside(path);
-      await this.#write(path, content);
+      await writePrivateFile(path, content);
     } catch (error) {
       await this.keep(note.userId);
       if (!existsSync(path)) this.#deliveries.remove(note.userId);
@@ -79,7 +80,7 @@ export class FileSink implements SecretSink {
     const path = this.#path(userId);
     const content = await readFile(path, 'utf8').catch(() => null);
     if (content === null) return;
-    await this.#write(path, `${content.replace(/^Deactivated: .*\n/m, '')}Deactivated: ${new Date(at).toISOString()}\n`);
+    await writePrivateFile(path, `${content.replace(/^Deactivated: .*\n/m, '')}Deactivated: ${new Date(at).toISOString()}\n`);
   }
 
   async expire(now: number): Promise<number> {
@@ -95,30 +96,6 @@ export class FileSink implements SecretSink {
       this.#dir,
       name.length <= 200 ? `${name}.txt` : `${name.slice(0, 150)}-${createHash('sha256').update(userId).digest('hex').slice(0, 16)}.txt`,
     );
-  }
-
-  async #write(path: string, content: string): Promise<void> {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
-    try {
-      const file = await open(temporary, 'wx', 0o600);
-      try {
-        await file.writeFile(content);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      await rename(temporary, path);
-    } catch (error) {
-      await rm(temporary, { force: true });
-      throw error;
-    }
-    const folder = await open(dirname(path));
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
   }
 }
 

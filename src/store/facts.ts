@@ -1,6 +1,6 @@
 import type { Store } from './store.ts';
 
-export type FactName = 'sync_token' | 'device_id' | 'room_id' | 'room_encrypted' | 'greeted' | 'descriptions' | 'invites_told';
+export type FactName = 'sync_token' | 'device_id' | 'room_id' | 'greeted' | 'descriptions' | 'invites_told';
 
 /** Single values that must survive a restart. */
 export class Facts {

@@ -28,6 +28,7 @@ export class Inbox {
   readonly #waiting: StatementSync;
   readonly #handled: StatementSync;
   readonly #prune: StatementSync;
+  readonly #forget: StatementSync;
 
   constructor(store: Store) {
     this.#insert = store.database.prepare(
@@ -35,6 +36,7 @@ export class Inbox {
     );
     this.#waiting = store.database.prepare('SELECT * FROM inbox WHERE handled_at IS NULL ORDER BY received_at, rowid');
     this.#handled = store.database.prepare('UPDATE inbox SET handled_at = ?, content = NULL WHERE event_id = ? AND handled_at IS NULL');
+    this.#forget = store.database.prepare('DELETE FROM inbox WHERE event_id = ?');
     this.#prune = store.database.prepare('DELETE FROM inbox WHERE handled_at < ?');
   }
 
@@ -73,6 +75,11 @@ export class Inbox {
   /** Marks an event as handled and drops its content. @returns false when it was handled before */
   handled(eventId: string, at: number): boolean {
     return this.#handled.run(at, eventId).changes === 1;
+  }
+
+  /** Forgets one event, so that it can be added again: what was said of it was that it could not be read. */
+  forget(eventId: string): void {
+    this.#forget.run(eventId);
   }
 
   /** Forgets events handled before `before` (milliseconds since the epoch). */

@@ -198,4 +198,49 @@ export const migrations: readonly Migration[] = [
       ) STRICT, WITHOUT ROWID;
     `,
   },
+  {
+    since: '0.2.0',
+    sql: `
+      -- Rooms that have been seen encrypted; no row ever goes. Rotation as the room asks for it, where it does.
+      CREATE TABLE encrypted_rooms (
+        room_id TEXT PRIMARY KEY,
+        rotation_ms INTEGER,
+        rotation_messages INTEGER,
+        since INTEGER NOT NULL
+      ) STRICT, WITHOUT ROWID;
+      INSERT INTO encrypted_rooms SELECT value, NULL, NULL, 0 FROM facts WHERE name = 'room_encrypted';
+      DELETE FROM facts WHERE name = 'room_encrypted';
+
+      -- The one device of this store: its keys and sessions as one snapshot.
+      CREATE TABLE device (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        user_id TEXT NOT NULL,
+        device_id TEXT NOT NULL,
+        snapshot BLOB NOT NULL,
+        digest BLOB NOT NULL,
+        taken_at INTEGER NOT NULL
+      ) STRICT;
+
+      -- What an entry became when it was encrypted: sent as it is, however often.
+      ALTER TABLE outbox ADD COLUMN encrypted TEXT;
+
+      -- Events whose key has not come yet.
+      CREATE TABLE undecryptable (
+        event_id TEXT PRIMARY KEY,
+        room_id TEXT NOT NULL,
+        session_id TEXT NOT NULL,
+        event TEXT NOT NULL,
+        received_at INTEGER NOT NULL
+      ) STRICT, WITHOUT ROWID;
+
+      -- The cross-signing identity of each account in people:, and the one that was seen in its place.
+      CREATE TABLE identity_pins (
+        user_id TEXT PRIMARY KEY,
+        identity TEXT NOT NULL,
+        pinned_at INTEGER NOT NULL,
+        seen TEXT,
+        seen_at INTEGER
+      ) STRICT, WITHOUT ROWID;
+    `,
+  },
 ];

@@ -17,6 +17,8 @@ export interface OutboxEntry {
   file: string | null;
   /** What this message is, where a reaction on it means something. */
   post: Post | null;
+  /** The content of the `m.room.encrypted` that it became, or null as long as it is plain. */
+  encrypted: Record<string, unknown> | null;
 }
 
 export type NewOutboxEntry = Pick<OutboxEntry, 'txnId' | 'roomId' | 'kind' | 'content'> &
@@ -27,6 +29,7 @@ export class Outbox {
   readonly #next: StatementSync;
   readonly #sent: StatementSync;
   readonly #failed: StatementSync;
+  readonly #encrypted: StatementSync;
   readonly #eventOf: StatementSync;
   readonly #pending: StatementSync;
   readonly #prune: StatementSync;
@@ -37,8 +40,9 @@ export class Outbox {
       'INSERT OR IGNORE INTO outbox (txn_id, room_id, kind, content, about_txn, file, post_kind, post_ref, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
     );
     this.#next = database.prepare('SELECT * FROM outbox WHERE sent_at IS NULL ORDER BY seq LIMIT 1');
-    this.#sent = database.prepare('UPDATE outbox SET sent_at = ?, event_id = ?, content = NULL WHERE seq = ?');
-    this.#failed = database.prepare('UPDATE outbox SET sent_at = ?, error = ?, content = NULL WHERE seq = ?');
+    this.#sent = database.prepare('UPDATE outbox SET sent_at = ?, event_id = ?, content = NULL, encrypted = NULL WHERE seq = ?');
+    this.#failed = database.prepare('UPDATE outbox SET sent_at = ?, error = ?, content = NULL, encrypted = NULL WHERE seq = ?');
+    this.#encrypted = database.prepare("UPDATE outbox SET encrypted = ?, content = '{}' WHERE seq = ? AND sent_at IS NULL");
     this.#eventOf = database.prepare('SELECT event_id FROM outbox WHERE txn_id = ?');
     this.#pending = database.prepare('SELECT count(*) AS n FROM outbox WHERE sent_at IS NULL');
     this.#prune = database.prepare('DELETE FROM outbox WHERE sent_at < ?');
@@ -71,6 +75,7 @@ export class Outbox {
       aboutTxn: row['about_txn'] === null ? null : String(row['about_txn']),
       file: row['file'] === null ? null : String(row['file']),
       post: row['post_kind'] === null ? null : { kind: row['post_kind'] as PostKind, ref: String(row['post_ref']) },
+      encrypted: row['encrypted'] === null ? null : (JSON.parse(String(row['encrypted'])) as Record<string, unknown>),
     };
   }
 
@@ -83,6 +88,11 @@ export class Outbox {
   /** Whether an entry of this transaction id was ever added. */
   has(txnId: string): boolean {
     return this.#eventOf.get(txnId) !== undefined;
+  }
+
+  /** Keeps what an entry was encrypted to, in place of what it says. */
+  setEncrypted(seq: number, content: Record<string, unknown>): void {
+    this.#encrypted.run(JSON.stringify(content), seq);
   }
 
   sent(seq: number, eventId: string, at: number): void {

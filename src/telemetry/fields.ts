@@ -7,6 +7,7 @@ export const allowedFields = [
   'room_id',
   'user_id',
   'device_id',
+  'fingerprint',
   'sender',
   'person',
   'server_name',

@@ -352,7 +352,7 @@ describe('an existing room', () => {
     expect(err).toContain(`warning: the room: ${of.userId} may not remove messages there\n`);
   });
 
-  test('that is encrypted is refused', async () => {
+  test('that is encrypted is taken as it is', async () => {
     const of = setting();
     const room = await alice.createRoom({
       preset: 'private_chat',
@@ -360,8 +360,8 @@ describe('an existing room', () => {
     });
     await run([...of.byToken(), '--room', room]).catch(() => undefined);
     await alice.invite(room, of.userId);
-    await expect(run([...of.byToken(), '--room', room])).rejects.toMatchObject({ id: 'access.encrypted-room' });
-    expect(existsSync(join(of.dir, 'steward.yaml'))).toBe(false);
+    await run([...of.byToken(), '--room', room]);
+    expect(loadConfig(join(of.dir, 'steward.yaml'), {})).toMatchObject({ ok: true, config: { room: { id: room } } });
   });
 });
 
@@ -376,14 +376,8 @@ describe('a server with other settings', () => {
       const byToken = setting(strict, strict.url);
       await expect(run(byToken.byToken(root.accessToken))).rejects.toMatchObject({ id: 'init.password-login-off' });
       const bySecret = setting(strict, strict.url);
-      await expect(run(bySecret.bySecret())).rejects.toMatchObject({
-        id: 'access.encrypted-room',
-        reason: expect.stringContaining('encrypts new rooms by itself'),
-      });
-      const joined = await fetch(`${strict.url}/_matrix/client/v3/joined_rooms`, {
-        headers: { authorization: `Bearer ${bySecret.token()}` },
-      });
-      expect(await joined.json()).toEqual({ joined_rooms: [] });
+      await run(bySecret.bySecret());
+      expect(loadConfig(join(bySecret.dir, 'steward.yaml'), {})).toMatchObject({ ok: true });
     } finally {
       await strict.stop();
     }

@@ -1,5 +1,6 @@
 import { DatabaseSync } from 'node:sqlite';
 import { HttpError, login, openClient, type MatrixClient } from '../../../kit/client.ts';
+import { openEncryptedClient, type EncryptedClient } from '../../../kit/encrypted-client.ts';
 import { startProxy, type Proxy } from '../../../kit/proxy.ts';
 import { startSynapse, type Account, type Synapse } from '../../../kit/synapse.ts';
 import type { Timeline } from '../../../kit/timeline.ts';
@@ -9,6 +10,11 @@ import { Steward, type StewardOptions } from './steward.ts';
 export interface Person {
   client: MatrixClient;
   timeline: Timeline;
+}
+
+/** The same human at a client that encrypts, on a device of its own. */
+export interface SecurePerson extends Person {
+  client: EncryptedClient;
 }
 
 /** An account as Synapse's own Admin API tells it to alice. */
@@ -29,8 +35,17 @@ export class Homeserver {
   readonly bob: Person;
   readonly carol: Person;
   readonly #stewards: Steward[] = [];
+  readonly #accounts: ReadonlyMap<string, Account>;
+  readonly #secure = new Map<string, Promise<SecurePerson>>();
+  readonly #opened: EncryptedClient[] = [];
 
-  private constructor(synapse: Synapse, proxy: Proxy, alice: Person, bob: Person, carol: Person) {
+  private constructor(
+    synapse: Synapse,
+    proxy: Proxy,
+    [alice, bob, carol]: readonly [Person, Person, Person],
+    accounts: ReadonlyMap<string, Account>,
+  ) {
+    this.#accounts = accounts;
     this.synapse = synapse;
     this.proxy = proxy;
     this.alice = alice;
@@ -40,12 +55,15 @@ export class Homeserver {
 
   static async start(): Promise<Homeserver> {
     const synapse = await startSynapse();
+    const accounts = new Map<string, Account>();
     const person = async (localpart: string, admin: boolean): Promise<Person> => {
-      const client = openClient({ ...(await synapse.register({ localpart, admin })), url: synapse.url });
+      const account = await synapse.register({ localpart, admin });
+      accounts.set(localpart, account);
+      const client = openClient({ ...account, url: synapse.url });
       return { client, timeline: await client.timeline() };
     };
-    const [alice, bob, carol] = [await person('alice', true), await person('bob', true), await person('carol', false)];
-    return new Homeserver(synapse, await startProxy(synapse.url), alice, bob, carol);
+    const people = [await person('alice', true), await person('bob', true), await person('carol', false)] as const;
+    return new Homeserver(synapse, await startProxy(synapse.url), people, accounts);
   }
 
   get serverName(): string {
@@ -54,6 +72,24 @@ export class Homeserver {
 
   userId(localpart: string): string {
     return `@${localpart}:${this.serverName}`;
+  }
+
+  /** Alice, bob or carol at a client that encrypts, with a cross-signed device; the same one each time. */
+  async secure(localpart: string): Promise<SecurePerson> {
+    const known = this.#secure.get(localpart);
+    if (known !== undefined) return known;
+    const opening = this.secureDevice(localpart).then(async (client) => ({ client, timeline: await client.timeline() }));
+    this.#secure.set(localpart, opening);
+    return opening;
+  }
+
+  /** Another device of an account, at a client that encrypts. */
+  async secureDevice(localpart: string, { signed = true }: { signed?: boolean } = {}): Promise<EncryptedClient> {
+    const account = this.#accounts.get(localpart);
+    if (account === undefined) throw new Error(`there is no ${localpart}`);
+    const client = await openEncryptedClient({ ...account, url: this.synapse.url, signed });
+    this.#opened.push(client);
+    return client;
   }
 
   /** An admin room with alice, bob, carol and a bot of its own; Steward is installed in it, and runs unless told otherwise. */
@@ -108,7 +144,9 @@ export class Homeserver {
   }
 
   async dispose(): Promise<void> {
-    for (const { timeline } of [this.alice, this.bob, this.carol]) timeline.stop();
+    const secure = await Promise.all(this.#secure.values());
+    for (const { timeline } of [this.alice, this.bob, this.carol, ...secure]) timeline.stop();
+    for (const client of this.#opened) client.close();
     for (const steward of this.#stewards) await steward.dispose();
     await this.proxy.stop();
     await this.synapse.dispose();

@@ -21,12 +21,15 @@ export interface StewardOptions {
   room?: Record<string, unknown>;
   /** Through the proxy. Default: straight to Synapse. */
   proxied?: boolean;
+  /** In an encrypted room, with everybody at a client that encrypts. Default false. */
+  encrypted?: boolean;
   /** Default true. */
   start?: boolean;
   /** Default true; else the bot is only invited. */
   joined?: boolean;
 }
 
+const encryption = { type: 'm.room.encryption', state_key: '', content: { algorithm: 'm.megolm.v1.aes-sha2' } };
 let installed = 0;
 
 /** Steward as in production: a process of its own, with its own configuration, in an admin room of its own. */
@@ -53,6 +56,7 @@ export class Steward {
     bot: Account,
     roomId: string,
     config: Record<string, Record<string, unknown>>,
+    [alice, bob, carol]: readonly [Person, Person, Person],
   ) {
     this.dir = dir;
     this.dataDir = join(dir, 'data');
@@ -62,9 +66,9 @@ export class Steward {
     this.bot = bot;
     this.client = openClient({ ...bot, url: homeserver.synapse.url });
     const seat = (person: Person): Seat => new Seat(person, roomId, bot.userId);
-    this.alice = seat(homeserver.alice);
-    this.bob = seat(homeserver.bob);
-    this.carol = seat(homeserver.carol);
+    this.alice = seat(alice);
+    this.bob = seat(bob);
+    this.carol = seat(carol);
     this.#port = port;
     this.#config = config;
     mkdirSync(join(dir, 'secrets'), { mode: 0o700 });
@@ -74,10 +78,14 @@ export class Steward {
 
   static async install(
     homeserver: Homeserver,
-    { config = {}, room = {}, proxied = false, joined = true }: StewardOptions,
+    { config = {}, room = {}, proxied = false, joined = true, encrypted = false }: StewardOptions,
   ): Promise<Steward> {
     installed += 1;
-    const { alice, bob, carol, synapse, proxy } = homeserver;
+    const { synapse, proxy } = homeserver;
+    const people = encrypted
+      ? ([await homeserver.secure('alice'), await homeserver.secure('bob'), await homeserver.secure('carol')] as const)
+      : ([homeserver.alice, homeserver.bob, homeserver.carol] as const);
+    const [alice, bob, carol] = people;
     const bot = await synapse.register({ localpart: `steward${installed}`, admin: true });
     const dir = mkdtempSync(join(tmpdir(), 'steward-'));
     const port = await freePort();
@@ -86,10 +94,11 @@ export class Steward {
       name: 'Admins',
       invite: [bob.client.userId, carol.client.userId, bot.userId],
       power_level_content_override: { users: { [bot.userId]: 100 } },
+      ...(encrypted ? { initial_state: [encryption] } : {}),
     });
     for (const { client } of [bob, carol]) await client.join(roomId);
     const owner = (person: Person): object => ({ user_ids: [person.client.userId], roles: ['owner'] });
-    const steward = new Steward(homeserver, dir, port, bot, roomId, {
+    const settings = {
       homeserver: {
         url: proxied ? proxy.url : synapse.url,
         server_name: synapse.serverName,
@@ -101,7 +110,8 @@ export class Steward {
       http: { listen: `127.0.0.1:${port}` },
       log: { level: 'debug' },
       ...config,
-    });
+    };
+    const steward = new Steward(homeserver, dir, port, bot, roomId, settings, people);
     if (joined) await steward.client.join(roomId);
     return steward;
   }

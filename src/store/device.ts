@@ -1,0 +1,58 @@
+import { createHash } from 'node:crypto';
+import type { StatementSync } from 'node:sqlite';
+import type { Store } from './store.ts';
+
+export interface DeviceSnapshot {
+  userId: string;
+  deviceId: string;
+  /** Null when what lies there is not what was written. */
+  snapshot: Buffer | null;
+}
+
+/** The keys and sessions of the one device of this store, as one snapshot. */
+export class DeviceStore {
+  readonly #store: Store;
+  readonly #put: StatementSync;
+  readonly #get: StatementSync;
+  readonly #id: StatementSync;
+
+  constructor(store: Store) {
+    this.#store = store;
+    this.#put = store.database.prepare(
+      `INSERT INTO device (id, user_id, device_id, snapshot, digest, taken_at) VALUES (1, ?, ?, ?, ?, ?)
+       ON CONFLICT (id) DO UPDATE SET snapshot = excluded.snapshot, digest = excluded.digest, taken_at = excluded.taken_at
+       WHERE user_id = excluded.user_id AND device_id = excluded.device_id`,
+    );
+    this.#get = store.database.prepare('SELECT user_id, device_id, snapshot, digest FROM device');
+    this.#id = store.database.prepare('SELECT device_id, length(snapshot) AS bytes FROM device');
+  }
+
+  get(): DeviceSnapshot | null {
+    const row = this.#get.get();
+    if (row === undefined) return null;
+    const bytes = Buffer.from(row['snapshot'] as Uint8Array);
+    const isWhole = digestOf(bytes).equals(row['digest'] as Uint8Array);
+    return { userId: String(row['user_id']), deviceId: String(row['device_id']), snapshot: isWhole ? bytes : null };
+  }
+
+  /** The device and the size of its snapshot in bytes, without reading it; null when there is none. */
+  about(): { deviceId: string; bytes: number } | null {
+    const row = this.#id.get();
+    return row === undefined ? null : { deviceId: String(row['device_id']), bytes: Number(row['bytes']) };
+  }
+
+  /** @throws TypeError when the store holds another device */
+  put(userId: string, deviceId: string, snapshot: Uint8Array, at: number): void {
+    if (this.#put.run(userId, deviceId, snapshot, digestOf(snapshot), at).changes !== 1)
+      throw new TypeError('the store holds another device');
+  }
+
+  /** Forgets the device, and what was encrypted for it to send: that is encrypted again by the next. */
+  forget(): void {
+    this.#store.database.exec('DELETE FROM device; DELETE FROM undecryptable');
+  }
+}
+
+function digestOf(bytes: Uint8Array): Buffer {
+  return createHash('sha256').update(bytes).digest();
+}
