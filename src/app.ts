@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { createAlertChannels } from './alerts/channels.ts';
 import { steward, type AuditEntry } from './audit/audit.ts';
 import { ownerIds } from './commands/roles.ts';
 import { Reloadable } from './config/reloadable.ts';
 import type { Config } from './config/schema.ts';
-
+import { watch } from './doctor/watch.ts';
 import { Failure } from './failures/failure.ts';
 import { openCore, type Core } from './core.ts';
 import { MatrixClient } from './matrix/client.ts';
@@ -17,6 +16,7 @@ import { eventReader } from './matrix/event-reader.ts';
 import { Exports } from './matrix/exports.ts';
 import { greeting } from './matrix/greeting.ts';
 import { Intake, type Batch } from './matrix/intake.ts';
+import { alertButton, alertReply, alertKeys } from './matrix/alert-room.ts';
 import { AdminRoom } from './matrix/room.ts';
 import { Sender } from './matrix/sender.ts';
 import { RoomWriter } from './matrix/writer.ts';
@@ -61,7 +61,7 @@ export async function startDaemon({ configPath }: { configPath: string }): Promi
   const core = await openCore(config, log);
   recordOrLog(core, { event: 'steward.started', actor: steward });
   const stopping = new AbortController();
-  const room = config.current.homeserver === undefined || config.current.room === undefined ? null : openRoom(core, stopping.signal);
+  const room = config.current.homeserver === undefined || config.current.room === undefined ? null : openRoom(core);
   const socket = await serveSocket(join(config.current.dataDir, 'steward.sock'), core.session(), log);
   const listener = await listen(core, room);
   const reload = (): void => {
@@ -76,6 +76,7 @@ export async function startDaemon({ configPath }: { configPath: string }): Promi
   core.hooks.reloaded = () => {
     room?.connection.retry();
     room?.sender.wake();
+    core.alerts.wake();
   };
   const scheduler = core.scheduler({
     spool: (reply) => room?.admin.spool(reply) ?? Promise.resolve(null),
@@ -92,6 +93,11 @@ export async function startDaemon({ configPath }: { configPath: string }): Promi
     await core.jobs.recover();
   }
   const housekeeping = keepHouse(core, room, stopping.signal);
+  const alerting = core.alerts.run(stopping.signal);
+  void watch(
+    { look: () => core.doctor.look(), alerts: core.alerts, clock: core.clock, log, every: () => config.current.doctor.every },
+    stopping.signal,
+  );
   void room?.connection.run();
   const schedules = scheduler.run(stopping.signal);
 
@@ -111,6 +117,7 @@ export async function startDaemon({ configPath }: { configPath: string }): Promi
     await listener?.close();
     // A sync that is still open is let go: what it brings is not taken any more.
     await housekeeping;
+    await alerting;
     recordOrLog(core, { event: 'steward.stopped', actor: steward, detail: { reason } });
     core.close();
     return 0;
@@ -127,6 +134,8 @@ export async function openLocalSession(configPath: string): Promise<ShellSession
     decide: (jobId, yes) => session.decide(jobId, yes),
     close: async () => {
       await core.jobs.stop(10 * second);
+      // What was raised here is tried once; what is not taken waits for the daemon.
+      await core.alerts.flush(AbortSignal.timeout(20 * second));
       core.close();
     },
   };
@@ -153,8 +162,8 @@ export interface Room {
 }
 
 /** @param connect makes the client of a homeserver; a test may give one of its own */
-export function openRoom(core: Core, signal: AbortSignal, connect = connectTo): Room {
-  const { config, clock, ids, log, pins, store, hooks } = core;
+export function openRoom(core: Core, connect = connectTo): Room {
+  const { config, clock, ids, log, pins, store, hooks, alerts } = core;
   const roomId = config.current.room?.id ?? '';
   const userId = config.current.homeserver?.userId ?? '';
   const facts = new Facts(store);
@@ -208,6 +217,7 @@ export function openRoom(core: Core, signal: AbortSignal, connect = connectTo): 
     mayWrite: (room) => (encryption.isEncrypted(room) ? connection.wasCurrent : connection.isCurrent),
     cipher: encryption,
   });
+  const writer = new RoomWriter({ roomId, outbox, clock, config: () => config.current });
   const admin = new AdminRoom({
     roomId,
     config: () => config.current,
@@ -216,7 +226,7 @@ export function openRoom(core: Core, signal: AbortSignal, connect = connectTo): 
     store,
     inbox,
     posts,
-    writer: new RoomWriter({ roomId, outbox, clock, config: () => config.current }),
+    writer,
     jobs: () => core.jobs,
     audit: core.audit,
     sender,
@@ -226,6 +236,7 @@ export function openRoom(core: Core, signal: AbortSignal, connect = connectTo): 
     log,
     metrics: () => hooks.metrics,
     jobReply: core.jobReply,
+    buttons: { alert: alertButton(alerts, () => config.current) },
   });
   const connection = new Connection({
     client: clientNow,
@@ -243,6 +254,7 @@ export function openRoom(core: Core, signal: AbortSignal, connect = connectTo): 
       });
     },
     received: (batch: Batch) => {
+      alerts.resolve('room.unheard');
       sender.wake();
       sender.kick();
       admin.handle(batch.fresh);
@@ -259,25 +271,16 @@ export function openRoom(core: Core, signal: AbortSignal, connect = connectTo): 
       sender.kick();
     },
     degraded: (failure) => {
-      if (failure.retry) return;
-      for (const channel of createAlertChannels(config.current.alerts, clock)) {
-        channel
-          .send(
-            {
-              id: failure.id,
-              severity: 'critical',
-              title: 'Steward does not hear its admin room',
-              body: `error: ${failure.message}\nhint: ${failure.hint}`,
-              at: clock.now(),
-            },
-            signal,
-          )
-          .catch((error: unknown) => {
-            log.error('an alert could not be delivered', { channel: channel.name, error });
-          });
-      }
+      if (!failure.retry) alerts.raise({ id: 'room.unheard', detail: failure.message, next: failure.hint });
     },
   });
+  alerts.room = (message) => {
+    const { ref } = message;
+    writer.buttons(`alert-${ref}`, alertReply(message, config.current), { kind: 'alert', ref }, alertKeys(message));
+    queueMicrotask(() => {
+      sender.kick();
+    });
+  };
   hooks.settled = (job) => {
     admin.settled(job);
   };
@@ -359,6 +362,7 @@ export async function keepHouse(core: Core, room: Room | null, signal: AbortSign
         room?.inbox.prune(clock.now() - remember);
         room?.outbox.prune(clock.now() - remember);
         room?.undecryptable.prune(clock.now() - 24 * hour);
+        core.alerts.prune(clock.now() - remember);
       }
     } catch (error) {
       log.error('housekeeping failed', { error });

@@ -3,6 +3,9 @@ import { join } from 'node:path';
 import { steward } from './audit/audit.ts';
 import { AuditLog } from './audit/log.ts';
 import { ReadCounts } from './audit/reads.ts';
+import { Alerts } from './alerts/alerts.ts';
+import type { AlertChannel } from './alerts/channel.ts';
+import { createAlertChannels } from './alerts/channels.ts';
 import { systemClock, systemIds, type Clock, type Ids } from './clock.ts';
 import { allCommands } from './commands/all.ts';
 import type { CommandContext, Requester, SelfStatus } from './commands/context.ts';
@@ -14,6 +17,9 @@ import { identityGate } from './commands/identity-gate.ts';
 import { jobReply } from './commands/job-reply.ts';
 import type { Registry } from './commands/registry.ts';
 import type { Reloadable, ReloadOutcome } from './config/reloadable.ts';
+import { Doctor } from './doctor/doctor.ts';
+import type { Finding } from './doctor/line.ts';
+import { lookAtEncryption, lookAtRoom } from './doctor/room.ts';
 import type { Secret } from './config/secret.ts';
 import { Failure } from './failures/failure.ts';
 import type { FailureId } from './failures/table.ts';
@@ -24,6 +30,8 @@ import { FileSink } from './secrets/file-sink.ts';
 import { AuditRows } from './store/audit-rows.ts';
 import { crashPoint } from './store/crash-point.ts';
 import { HostStack } from './stack/host/host.ts';
+import { AlertMessages } from './store/alert-messages.ts';
+import { AlertStore } from './store/alerts.ts';
 import { Deliveries } from './store/deliveries.ts';
 import { IdentityPins } from './store/identity-pins.ts';
 import { JobStore } from './store/jobs.ts';
@@ -49,6 +57,8 @@ export interface CoreHooks {
   settled: (job: SettledJob) => void;
   progress: (job: Job, finished: number) => void;
   reloaded: (changed: readonly string[]) => void;
+  /** Lines of the doctor that other parts know how to look at. */
+  looks: Record<'room' | 'crypto', (homeserver: Synapse) => Promise<Finding>>;
 }
 
 /** The parts that daemon and shell share: everything but the room. */
@@ -67,6 +77,8 @@ export interface Core {
   waiters: ShellWaiters;
   registry: Registry;
   sink: FileSink;
+  alerts: Alerts;
+  doctor: Doctor;
   hooks: CoreHooks;
   jobReply: (job: SettledJob) => Reply;
   /** Reads the configuration again, and writes down why and what changed. */
@@ -121,7 +133,22 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     settled: () => undefined,
     progress: () => undefined,
     reloaded: () => undefined,
+    looks: {
+      room: (synapse) => lookAtRoom(synapse, config.current.room?.id, config.current.homeserver?.userId ?? ''),
+      crypto: (synapse) => lookAtEncryption(synapse, config.current.room?.id),
+    },
   };
+  const channels = (): readonly AlertChannel[] => createAlertChannels(config.current.alerts, clock);
+  const alerts = new Alerts({
+    store,
+    alerts: new AlertStore(store),
+    messages: new AlertMessages(store),
+    channels,
+    repeat: () => config.current.alerts.repeat,
+    clock,
+    ids,
+    log,
+  });
   const stopping = new AbortController();
   const reload = (cause: string): ReloadOutcome => {
     const outcome = config.reload(({ changed }) => {
@@ -154,6 +181,15 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     'stack.not-configured',
     (settings) => new HostStack({ ...settings, copiesDir }, clock),
   );
+  const doctor = new Doctor({
+    config: () => config.current,
+    homeserver: () => (config.current.homeserver === undefined ? null : homeserver()),
+    store,
+    channels,
+    undelivered: () => alerts.undelivered(),
+    clock,
+    others: { room: (synapse) => hooks.looks.room(synapse), crypto: (synapse) => hooks.looks.crypto(synapse) },
+  });
   const context = (requester: Requester, secrets: ReadonlyMap<string, Secret>): CommandContext => ({
     requester,
     secrets,
@@ -164,6 +200,8 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     get stack() {
       return stack();
     },
+    doctor,
+    channels,
     registry,
     sink,
     schedules,
@@ -220,6 +258,8 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     waiters,
     registry,
     sink,
+    alerts,
+    doctor,
     hooks,
     jobReply: replyOf,
     reload,

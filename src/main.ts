@@ -37,6 +37,8 @@ async function main(argv: readonly string[]): Promise<number> {
     }
     case 'config':
       return (await import('./config/cli.ts')).configCommand(rest, { env: process.env, out: say(stdout), err: say(stderr) });
+    case 'doctor':
+      return command(['server', 'doctor', ...rest]);
     case 'completion':
       return completion(rest);
     default:

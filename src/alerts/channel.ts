@@ -1,11 +1,16 @@
-/** Something that an admin must know, also when the homeserver is ill. Holds no secret. */
+export const severities = ['info', 'warning', 'critical'] as const;
+export type Severity = (typeof severities)[number];
+
+/** One message about one alert, or about several that came together. Something that an admin must know, also when the homeserver is ill. Holds no secret. */
 export interface Alert {
-  /** The same for every repetition of one alert, so that a receiver can drop what it has. */
+  /** Of the message: the same for every attempt to deliver it, so that a receiver can drop what it has. */
   id: string;
-  severity: 'info' | 'warning' | 'critical';
+  /** Ids of what it tells of, as docs/operations.md names them: `room.stranger`. */
+  alerts: readonly string[];
+  severity: Severity;
   /** One line. */
   title: string;
-  /** Plain text: the cause, and the next command to paste. */
+  /** Plain text: the cause, the next command to paste, and the page to read. */
   body: string;
   /** Milliseconds since the epoch. */
   at: number;
@@ -19,6 +24,9 @@ export interface Alert {
  */
 export interface AlertChannel {
   /** The key under `alerts:`. */
-  readonly name: string;
+  readonly name: ChannelName;
   send(alert: Alert, signal: AbortSignal): Promise<void>;
 }
+
+export const channelNames = ['webhook', 'ntfy', 'smtp'] as const;
+export type ChannelName = (typeof channelNames)[number];

@@ -10,6 +10,7 @@ import { scheduleList } from './schedule/list.ts';
 import { schedulePause, scheduleResume } from './schedule/pause.ts';
 import { scheduleRemove } from './schedule/remove.ts';
 import { scheduleRun } from './schedule/run.ts';
+import { serverDoctor } from './server/doctor.ts';
 import { serverReload } from './server/reload.ts';
 import { serverRestart } from './server/restart.ts';
 import { serverStatus } from './server/status.ts';
@@ -36,6 +37,7 @@ const commands: readonly Command[] = [
   auditList,
   auditVerify,
   serverStatus,
+  serverDoctor,
   serverVersion,
   serverReload,
   serverConfig,

@@ -1,7 +1,9 @@
 import type { AuditLog } from '../audit/log.ts';
+import type { AlertChannel } from '../alerts/channel.ts';
 import type { Clock, Ids } from '../clock.ts';
 import type { Config } from '../config/schema.ts';
 import type { Secret } from '../config/secret.ts';
+import type { Doctor } from '../doctor/doctor.ts';
 import type { Synapse } from '../homeserver/synapse/synapse.ts';
 import type { Stack } from '../stack/stack.ts';
 import type { SecretSink } from '../secrets/sink.ts';
@@ -33,6 +35,9 @@ export interface CommandContext {
   readonly homeserver: Synapse;
   /** Throws `stack.not-configured` where none is configured. */
   readonly stack: Stack;
+  doctor: Doctor;
+  /** The alert channels that the configuration names. */
+  channels(): readonly AlertChannel[];
   registry: Registry;
   sink: SecretSink;
   schedules: Schedules;

@@ -45,6 +45,8 @@ interface Declaration<Args extends z.ZodObject, Result extends z.ZodObject> {
 export interface ReadSpec<Args extends z.ZodObject, Result extends z.ZodObject> extends Declaration<Args, Result> {
   tier: 'read';
   read(ctx: CommandContext, args: z.output<Args>): Promise<z.input<Result>>;
+  /** How it ends for the shell and for tests; done where left out. */
+  outcome?(result: z.input<Result>): 'done' | 'failed';
   reply(result: z.input<Result>, args: z.output<Args>, ctx: CommandContext): Part[];
 }
 

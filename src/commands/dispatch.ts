@@ -268,7 +268,7 @@ async function readAnswer(
   const format = flags.json ? 'json' : flags.csv ? 'csv' : null;
   return {
     command: command.name,
-    outcome: 'done',
+    outcome: command.outcome?.(result) ?? 'done',
     parts,
     wide: flags.wide,
     ...(format === null ? {} : { data: recordData(command.name, result, format) }),

@@ -19,6 +19,11 @@ export function ownerIds(config: Config): string[] {
   return owners(config).flatMap((name) => config.people[name]?.userIds ?? []);
 }
 
+/** Every account of the people who have a role: whom an alert pings. */
+export function operatorAccounts(config: Config): string[] {
+  return Object.values(config.people).flatMap(({ userIds, roles }) => (roles.length > 0 ? userIds : []));
+}
+
 /** Whether a requester may ask for a command of this group and tier. The shell may: who reads the socket owns the store. */
 export function mayRequest(config: Config, requester: Requester, group: string, tier: Tier): boolean {
   if (requester.kind === 'shell') return true;

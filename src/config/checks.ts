@@ -11,7 +11,7 @@ export interface CrossMistake {
 
 /** What keys must agree on. Takes the plain tree, so that these mistakes are told together with those of the schema. */
 export function crossCheck(tree: Record<string, unknown>): CrossMistake[] {
-  return [...checkServerName(tree), ...checkRoles(tree), ...checkUserIds(tree)];
+  return [...checkServerName(tree), ...checkRoles(tree), ...checkUserIds(tree), ...checkMail(tree)];
 }
 
 /** What works, and that the operator should know of. */
@@ -26,7 +26,7 @@ export function warningsOf(config: Config): ConfigWarning[] {
   } else if (config.room !== undefined && people.length < 2) {
     warnings.push({ key: 'approval.mode', message: 'mode `two-person` with fewer than two persons: nobody can approve' });
   }
-  if (config.alerts.webhook === undefined) {
+  if ([config.alerts.webhook, config.alerts.ntfy, config.alerts.smtp].every((channel) => channel === undefined)) {
     warnings.push({ key: 'alerts', message: 'no alert channel off the homeserver: when the homeserver is down nobody is told' });
   }
   if (config.http.listen === undefined) {
@@ -67,6 +67,15 @@ function checkUserIds(tree: Record<string, unknown>): CrossMistake[] {
     if (other === undefined) owners.set(text, person);
     return other === undefined ? [] : [{ path, expected: 'an account that belongs to one person', found: `${text}, which ${other} has` }];
   });
+}
+
+/** An account at the mail server and its password go together. */
+function checkMail(tree: Record<string, unknown>): CrossMistake[] {
+  const alerts = isPlainObject(tree['alerts']) ? tree['alerts'] : {};
+  const smtp = isPlainObject(alerts['smtp']) ? alerts['smtp'] : {};
+  if ((smtp['user'] === undefined) === (smtp['password_file'] === undefined)) return [];
+  const lacking = smtp['user'] === undefined ? 'user' : 'password_file';
+  return [{ path: ['alerts', 'smtp'], expected: '`user` and `password_file` together', found: `no \`${lacking}\`` }];
 }
 
 /** The texts of one list of every person. */

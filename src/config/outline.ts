@@ -50,8 +50,8 @@ export function variableName(path: readonly string[]): string {
 
 function describeKey(schema: $ZodType, path: readonly string[]): ConfigKey {
   const { core, fallback, optional } = unwrap(schema as $ZodTypes);
-  const { description = '', example, secretFile } = z.globalRegistry.get(schema) ?? {};
-  const isSecretFile = Boolean(secretFile);
+  const { description = '', example } = z.globalRegistry.get(schema) ?? {};
+  const isSecretFile = Boolean(z.globalRegistry.get(core)?.secretFile);
   return {
     path,
     kind: core._zod.def.type === 'object' ? 'section' : core._zod.def.type === 'record' ? 'map' : 'value',

@@ -136,9 +136,45 @@ const alerts = section({
   })
     .optional()
     .describe('A web hook off the homeserver.'),
+  ntfy: section({
+    url_file: secretFile
+      .describe('File that holds the address of the topic, such as https://ntfy.sh/TOPIC; who knows it can read along.')
+      .meta({ example: 'secrets/ntfy-url' }),
+    token_file: secretFile
+      .optional()
+      .describe('File that holds the access token, where the server wants one.')
+      .meta({ example: 'secrets/ntfy-token' }),
+  })
+    .optional()
+    .describe('A topic of ntfy, which phones subscribe to.'),
+  smtp: section({
+    host: z.string().min(1).describe('The mail server.').meta({ example: 'mail.example.net' }),
+    port: z.int().min(1).default(465).describe('Its port: 465 for `tls`, 587 for `starttls`.'),
+    security: z
+      .enum(['tls', 'starttls', 'none'])
+      .default('tls')
+      .describe('`tls` from the first byte, `starttls` before anything is sent, `none` for a server on this machine.'),
+    user: z.string().optional().describe('The account there.').meta({ example: 'steward' }),
+    password_file: secretFile.optional().describe('File that holds its password.').meta({ example: 'secrets/smtp-password' }),
+    from: z.string().min(3).describe('The sender.').meta({ example: 'Steward <steward@example.net>' }),
+    to: z
+      .array(z.string().regex(/@/, 'a mail address'))
+      .min(1)
+      .describe('The receivers; not on the homeserver that Steward watches.')
+      .meta({ example: ['oncall@example.net'] }),
+  })
+    .optional()
+    .describe('Mail.'),
+  repeat: duration.prefault('1h').describe('A critical alert that nobody has taken or muted is told again after this.'),
 })
   .prefault({})
   .describe('Channels off the homeserver, for when it is the homeserver that is ill.');
+
+const doctor = section({
+  every: duration.prefault('10m').describe('How often `server doctor` is run unasked; a line that turns to fail is an alert.'),
+})
+  .prefault({})
+  .describe('Steward looks after itself.');
 
 export const configSchema = section({
   data_dir: z.string().default('/var/lib/steward').describe('Folder of the store, the socket and the exports; relative to this file.'),
@@ -225,6 +261,7 @@ export const configSchema = section({
     .prefault({})
     .describe('Log on standard error.'),
   alerts,
+  doctor,
 });
 
 export type Config = z.output<typeof configSchema>;

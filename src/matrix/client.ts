@@ -34,6 +34,16 @@ export class MatrixRequestError extends Error {
     return this.status === null || this.status === 429 || this.status >= 500 || this.errcode === null;
   }
 
+  /** Whether Synapse itself said nothing: no answer, or a proxy's word that there is none. */
+  get isUnanswered(): boolean {
+    return this.status === null || (this.status >= 502 && this.status <= 504);
+  }
+
+  /** Whether a refusal came that is none of Matrix: a proxy's page. */
+  get isRefusedBetween(): boolean {
+    return this.errcode === null && this.status !== null && this.status >= 400 && this.status < 500 && ![408, 429].includes(this.status);
+  }
+
   get isUnknownToken(): boolean {
     return this.errcode === 'M_UNKNOWN_TOKEN' || this.errcode === 'M_MISSING_TOKEN' || this.errcode === 'M_USER_DEACTIVATED';
   }

@@ -9,13 +9,13 @@ import { asFailure, Failure, type FailureDetails } from '../failures/failure.ts'
 import { list, text, type Line } from '../reply/parts.ts';
 import { failureReply, type Outcome, type Reply } from '../reply/reply.ts';
 import type { Inbox, InboxEvent } from '../store/inbox.ts';
-import type { Posts } from '../store/posts.ts';
+import type { Post, PostKind, Posts } from '../store/posts.ts';
 import type { Store } from '../store/store.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Job, SettledJob } from '../workflow/job.ts';
 import type { Decider, Jobs } from '../workflow/jobs.ts';
-import type { MatrixClient } from './client.ts';
+import { MatrixRequestError, type MatrixClient } from './client.ts';
 import type { EventReader } from './event-reader.ts';
 import type { Exports } from './exports.ts';
 import type { Invitation } from './intake.ts';
@@ -43,7 +43,12 @@ export interface RoomOptions {
   log: Log;
   metrics: () => Metrics;
   jobReply: (job: SettledJob) => Reply;
+  /** What a reaction on a message of this kind does; prompts of jobs are the room's own. */
+  buttons: Partial<Record<PostKind, Button>>;
 }
+
+/** A press of a button: what it comes to is the answer, or null where the key means nothing. */
+export type Button = (press: { post: Post; key: string; userId: string; isLate: boolean }) => Reply | null;
 
 /** Missed commands that one message lists, so that it is never too long. */
 const missedInOne = 50;
@@ -51,6 +56,8 @@ const missedInOne = 50;
 const progressEvery = 3000;
 /** Milliseconds after which a command shows that it is under way. */
 const hourglassAfter = 1000;
+/** How often an invitation is declined before it is left alone: for about an hour. */
+const declineTries = 20;
 /** Milliseconds until an event is tried again that the store had no space for. */
 const storeRetry = 5000;
 
@@ -160,14 +167,19 @@ export class AdminRoom {
     return long === null ? null : exports.write(nameOfLong(reply), asChunks(long));
   }
 
-  /** Declines an invitation to another room, and tells. */
+  /** Declines an invitation to another room, and tells. Tried again while that may help: no sync brings it a second time. */
   async decline(invitation: Invitation): Promise<void> {
-    const { client, log } = this.#options;
-    try {
-      await client().leave(invitation.roomId);
-      this.#tellDeclined(invitation);
-    } catch (error) {
-      log.warn('an invitation could not be declined', { room_id: invitation.roomId, error });
+    const { client, clock, log } = this.#options;
+    for (let attempt = 0; attempt < declineTries; attempt += 1) {
+      try {
+        await client().leave(invitation.roomId);
+        this.#tellDeclined(invitation);
+        return;
+      } catch (error) {
+        log.warn('an invitation could not be declined', { room_id: invitation.roomId, attempt: attempt + 1, error });
+        if (error instanceof MatrixRequestError && !error.isTemporary && !error.isUnknownToken) return;
+      }
+      await clock.sleep(Math.min(5 * 60_000, 2000 * 2 ** attempt));
     }
   }
 
@@ -288,8 +300,16 @@ export class AdminRoom {
       await sender.idle();
       post = posts.find(about);
     }
+    const plainKey = key.replace(/[\ufe0e\ufe0f]|[\u{1f3fb}-\u{1f3ff}]/gu, '');
+    const button = post === null ? undefined : this.#options.buttons[post.kind];
+    if (post !== null && button !== undefined) {
+      const reply = button({ post, key: plainKey, userId: event.sender, isLate: event.caughtUp || this.#isOld(event) });
+      if (reply === null) this.#done(event);
+      else this.#answer(event, reply, { ...writer.open, replyTo: about });
+      return;
+    }
     const job = post === null ? null : jobs().get(post.ref);
-    const verdict = { '✅': true, '❌': false }[key.replace(/[\ufe0e\ufe0f]|[\u{1f3fb}-\u{1f3ff}]/gu, '')];
+    const verdict = { '✅': true, '❌': false }[plainKey];
     if (job?.state !== 'pending' || verdict === undefined || job.requester.kind !== 'person') {
       this.#done(event);
       return;

@@ -189,6 +189,9 @@ function related(content: Record<string, unknown>, about: string | null): Record
 function whyNoFile(error: unknown, path: string): string | null {
   if (error instanceof MatrixRequestError && error.status === 413)
     return `The file is larger than the homeserver takes. It lies on the host as ${path}, for 7 days.`;
+  // A proxy that lets no upload through will not let the next one through, and nothing overtakes it.
+  if (error instanceof MatrixRequestError && error.isRefusedBetween)
+    return `Something before the homeserver refuses the file (status ${error.status ?? 0}). It lies on the host as ${path}, for 7 days.`;
   if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 'The file is gone from the host. Run the command again for a new one.';
   return null;
 }

@@ -70,6 +70,13 @@ export class RoomWriter {
     }
   }
 
+  /** A message to everybody in the room, with reactions under it that mean something. */
+  buttons(cause: string, reply: Reply, post: Post, keys: readonly string[]): void {
+    const txn = txnId(cause, 'reply');
+    this.#add(txn, contentOf(reply, this.open, this.#text(reply)), { post });
+    for (const key of keys) this.#add(txnId(cause, `button-${key}`), reactionOf(null, key), { kind: 'm.reaction', aboutTxn: txn });
+  }
+
   /** How far a job is: the first time a message, then edits of it. */
   progress(job: Job, finished: number, edits: number): void {
     const line = `⏳ ${job.command}: ${finished} of ${job.plan.items.length} done.`;

@@ -196,6 +196,43 @@ export const migrations: readonly Migration[] = [
         failure TEXT,
         PRIMARY KEY (schedule_id, due_at)
       ) STRICT, WITHOUT ROWID;
+      -- What stands, and what has been. An event stands for nothing: it is told once.
+      CREATE TABLE alerts (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        next TEXT NOT NULL,
+        event INTEGER NOT NULL,
+        raised_at INTEGER NOT NULL,
+        resolved_at INTEGER,
+        told_at INTEGER,
+        resolution_told_at INTEGER,
+        muted_until INTEGER,
+        owner TEXT
+      ) STRICT;
+      CREATE UNIQUE INDEX alerts_standing ON alerts (id, subject) WHERE resolved_at IS NULL AND event = 0;
+      CREATE INDEX alerts_by_name ON alerts (id, subject, seq);
+
+      -- One message about one alert or several, as the channels get it.
+      CREATE TABLE alert_messages (
+        ref TEXT PRIMARY KEY,
+        message TEXT NOT NULL,
+        made_at INTEGER NOT NULL
+      ) STRICT, WITHOUT ROWID;
+      CREATE TABLE alert_message_parts (
+        ref TEXT NOT NULL REFERENCES alert_messages (ref) ON DELETE CASCADE,
+        alert INTEGER NOT NULL REFERENCES alerts (seq) ON DELETE CASCADE,
+        PRIMARY KEY (ref, alert)
+      ) STRICT, WITHOUT ROWID;
+      -- What a channel has not taken yet.
+      CREATE TABLE alert_deliveries (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        ref TEXT NOT NULL REFERENCES alert_messages (ref) ON DELETE CASCADE,
+        channel TEXT NOT NULL,
+        tries INTEGER NOT NULL,
+        next_at INTEGER NOT NULL
+      ) STRICT;
     `,
   },
   {

@@ -1,12 +1,12 @@
 import type { StatementSync } from 'node:sqlite';
 import type { Store } from './store.ts';
 
-/** What a message of Steward is, where a reaction on it means something: the prompt of a job. */
-export type PostKind = 'prompt';
+/** What a message of Steward is, where a reaction on it means something: the prompt of a job, a message about alerts. */
+export type PostKind = 'prompt' | 'alert';
 
 export interface Post {
   kind: PostKind;
-  /** What it is about: the job's id for a prompt. */
+  /** What it is about: the job's id for a prompt, the message's own for alerts. */
   ref: string;
 }
 

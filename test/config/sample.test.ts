@@ -6,7 +6,11 @@ import { allKeys, findKey } from '../../src/config/outline.ts';
 import { renderSample, renderValues } from '../../src/config/sample.ts';
 import { folderWith } from './folder.ts';
 
-const secrets = { 'secrets/access-token': 'a', 'secrets/webhook-url': 'b' };
+const secrets = Object.fromEntries(
+  allKeys()
+    .filter(({ secretFile }) => secretFile)
+    .map(({ example }) => [String(example), 'a']),
+);
 
 test('the sample changes nothing as it is, and is valid when all of it is uncommented', () => {
   const sample = renderSample();

@@ -149,8 +149,14 @@ test('a dead token degrades, is alerted off the homeserver once, and a new one w
   expect(resultOf(await dying.alice.answer(said))?.outcome).toBe('done');
   expect(await home.account('revived')).not.toBeNull();
   expect(await home.account('undead')).toBeNull();
+  await until(() => hook.alerts.length > 1, 10_000, 'the end of it arrives');
   expect(hook.alerts).toEqual([
-    expect.objectContaining({ id: 'homeserver.unknown-token', severity: 'critical', body: expect.stringMatching(/^error: .+\nhint: /) }),
+    expect.objectContaining({
+      alerts: ['room.unheard'],
+      severity: 'critical',
+      body: expect.stringMatching(/^.+ \(homeserver\.unknown-token\) \(room\.unheard\)\nnext: .+\npage: docs\/operations\.md#/),
+    }),
+    expect.objectContaining({ alerts: ['room.unheard'], severity: 'info' }),
   ]);
   await dying.stop();
   hook.close();

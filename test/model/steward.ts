@@ -58,7 +58,7 @@ export class ModelSteward {
     const reloadable = { path: '', current: config, reload: () => ({ changed: [], needsRestart: [] }) } as unknown as Reloadable;
     const core = await openCore(reloadable, silentLog, { clock: time, ids, registry: thingCommands(things, () => alive) });
     const stopping = new AbortController();
-    const room = openRoom(core, stopping.signal, () => connection.client);
+    const room = openRoom(core, () => connection.client);
     void room.connection.run();
     void keepHouse(core, room, stopping.signal);
     return new ModelSteward(core, room, stopping, () => {

@@ -76,6 +76,24 @@ export class Synapse {
     return answer?.versions ?? [];
   }
 
+  /** GET /_matrix/client/v3/account/whoami: whose the access token is. */
+  async whoami(): Promise<{ userId: string; deviceId: string | null }> {
+    const request: SynapseRequest = { method: 'GET', path: '/_matrix/client/v3/account/whoami' };
+    const answer = await this.#parsed(this.#client, z.object({ user_id: z.string(), device_id: z.string().optional() }), request);
+    if (answer === null) throw new Failure('homeserver.no-endpoint', { attempted: `${request.method} ${request.path}` });
+    return { userId: answer.user_id, deviceId: answer.device_id ?? null };
+  }
+
+  /** GET /_synapse/admin/v1/users/{user_id}/override_ratelimit: whether 0 messages a second, which is no limit, is set. */
+  async isExemptFromRateLimit(userId: string): Promise<boolean> {
+    const answer = await this.#required(z.object({ messages_per_second: z.number().optional() }), {
+      method: 'GET',
+      path: '/_synapse/admin/v1/users/{user}/override_ratelimit',
+      params: { user: userId },
+    });
+    return answer.messages_per_second === 0;
+  }
+
   /** Whether accounts are owned by Matrix Authentication Service: GET /_matrix/client/v1/auth_metadata answers 200. */
   async delegatesAuthentication(): Promise<boolean> {
     try {

@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 
 export interface SentAlert {
   id: string;
+  alerts: string[];
   severity: string;
   title: string;
   body: string;

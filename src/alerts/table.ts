@@ -1,0 +1,45 @@
+import type { Severity } from './channel.ts';
+
+/**
+ * Every alert there is, once. Each has a page in docs/operations.md, to be read at 3 am. The part of an id before the dot
+ * is its family.
+ */
+export interface AlertRecord {
+  severity: Severity;
+  /** One line without a full stop: what is wrong. */
+  title: string;
+  /** What to look at or type. */
+  next: string;
+}
+
+const alert = (severity: Severity, title: string, next: string): AlertRecord => ({ severity, title, next });
+
+export const alertTable = {
+  'room.unheard': alert('critical', 'Steward does not hear its admin room', '`!server doctor` in the shell shows why.'),
+
+  'doctor.homeserver': alert('critical', 'the homeserver does not answer', 'Start Synapse; `!server doctor` shows whether it answers.'),
+  'doctor.token': alert('critical', "the homeserver does not take Steward's access token", 'Run `steward init` on the host.'),
+  'doctor.admin': alert('critical', 'Steward is no server admin', 'Run `steward init` on the host.'),
+  'doctor.rate-limit': alert(
+    'warning',
+    'the homeserver limits how fast Steward may answer',
+    '`!server doctor` shows the line that lifts it.',
+  ),
+  'doctor.room': alert('critical', 'the admin room cannot be used', '`!server doctor` shows why.'),
+  'doctor.crypto': alert('critical', 'encryption is broken', '`!server doctor` shows why.'),
+  'doctor.store': alert('critical', 'the store cannot be written', 'Make space on the disk of `data_dir`, or make it writable.'),
+  'doctor.disk': alert('critical', 'the disk is nearly full', 'Make space on the disk of `data_dir`.'),
+  'doctor.clock': alert(
+    'warning',
+    "this machine's clock and the homeserver's differ",
+    'Is time synchronisation (chrony, NTP) running on both?',
+  ),
+  'doctor.channels': alert('warning', 'alerts cannot leave the homeserver', '`!server doctor --send-test` tries each channel.'),
+} as const satisfies Record<string, AlertRecord>;
+
+export type AlertId = keyof typeof alertTable;
+
+/** Where the page of an alert is: a heading of docs/operations.md. */
+export function pageOf(id: AlertId): string {
+  return `docs/operations.md#${`alert ${id}`.replaceAll(' ', '-').replaceAll('.', '')}`;
+}

@@ -1,0 +1,77 @@
+import type { AlertChannel } from '../alerts/channel.ts';
+import type { Clock } from '../clock.ts';
+import type { Config } from '../config/schema.ts';
+import { asFailure } from '../failures/failure.ts';
+import type { Synapse } from '../homeserver/synapse/synapse.ts';
+import { lookAtChannels } from './channels.ts';
+import { lookAtClock, lookAtHomeserver, lookAtRateLimit, lookAtToken, lookWhetherAdmin } from './homeserver.ts';
+import { fail, lineNames, skipped, type Finding, type Line, type LineName } from './line.ts';
+import { lookAtDisk, lookAtStore } from './store.ts';
+
+export interface DoctorOptions {
+  config: () => Config;
+  /** Null where none is configured. */
+  homeserver: () => Synapse | null;
+  store: { isWritable(): boolean };
+  channels: () => readonly AlertChannel[];
+  /** What channels have not taken, by name. */
+  undelivered: () => ReadonlyMap<string, { count: number; since: number }>;
+  clock: Clock;
+  /** Lines that other parts know how to look at. */
+  others: Readonly<Record<'room' | 'crypto', (homeserver: Synapse) => Promise<Finding>>>;
+}
+
+/** Milliseconds that one look may take. */
+const patience = 30_000;
+/** What only the homeserver can tell. */
+const remote: ReadonlySet<LineName> = new Set(['token', 'admin', 'rate-limit', 'room', 'crypto', 'clock']);
+
+/** Looks at everything that Steward stands on: reading only, with the homeserver up or down, beside a daemon or without one. */
+export class Doctor {
+  readonly #options: DoctorOptions;
+
+  constructor(options: DoctorOptions) {
+    this.#options = options;
+  }
+
+  /** Every line, in order. Never throws: what cannot be looked at is a line that fails. */
+  async look(): Promise<Line[]> {
+    const homeserver = this.#options.homeserver();
+    const first = await this.#line('homeserver', () => lookAtHomeserver(homeserver, this.#options.clock));
+    const rest = lineNames.filter((name) => name !== 'homeserver').map((name) => this.#line(name, this.#lookOf(name, homeserver, first)));
+    return [first, ...(await Promise.all(rest))];
+  }
+
+  #lookOf(name: LineName, homeserver: Synapse | null, first: Line): () => Promise<Finding> {
+    const { config, store, channels, undelivered, clock, others } = this.#options;
+    if (remote.has(name) && (homeserver === null || first.state === 'fail'))
+      return () => Promise.resolve(skipped(homeserver === null ? 'no homeserver is configured' : 'the homeserver does not answer'));
+    const looks: Record<Exclude<LineName, 'homeserver'>, (hs: Synapse) => Promise<Finding>> = {
+      token: (hs) => lookAtToken(hs, config()),
+      admin: (hs) => lookWhetherAdmin(hs, config()),
+      'rate-limit': (hs) => lookAtRateLimit(hs, config()),
+      room: others.room,
+      crypto: others.crypto,
+      store: () => Promise.resolve(lookAtStore(store)),
+      disk: () => lookAtDisk(config().dataDir),
+      clock: () => lookAtClock(config(), clock),
+      channels: () => Promise.resolve(lookAtChannels(channels(), undelivered(), clock.now())),
+    };
+    const look = looks[name as Exclude<LineName, 'homeserver'>];
+    // The local ones never use it.
+    return () => look(homeserver as Synapse);
+  }
+
+  async #line(name: LineName, look: () => Promise<Finding>): Promise<Line> {
+    const done = new AbortController();
+    try {
+      const tooLong = this.#options.clock.sleep(patience, done.signal).then(() => fail('no answer within 30 s', 'Look again in a minute.'));
+      return { name, ...(await Promise.race([look(), tooLong])) };
+    } catch (error) {
+      const failure = asFailure(error);
+      return { name, ...fail(failure.reason, failure.hint) };
+    } finally {
+      done.abort();
+    }
+  }
+}
