@@ -7,7 +7,9 @@ import type { Config } from './config/schema.ts';
 import { watch } from './doctor/watch.ts';
 import { Failure } from './failures/failure.ts';
 import { openCore, type Core } from './core.ts';
+import { holdsSecret, mayHoldPassword } from './commands/grammar/secrets.ts';
 import { MatrixClient } from './matrix/client.ts';
+import { RoomCarrier } from './matrix/carrier.ts';
 import { Connection } from './matrix/connection.ts';
 import { Encryption } from './matrix/crypto/encryption.ts';
 import { Identities } from './matrix/crypto/identities.ts';
@@ -17,6 +19,7 @@ import { Exports } from './matrix/exports.ts';
 import { greeting } from './matrix/greeting.ts';
 import { Intake, type Batch } from './matrix/intake.ts';
 import { alertButton, alertReply, alertKeys } from './matrix/alert-room.ts';
+import type { Addressing } from './matrix/message.ts';
 import { AdminRoom } from './matrix/room.ts';
 import { Sender } from './matrix/sender.ts';
 import { RoomWriter } from './matrix/writer.ts';
@@ -182,10 +185,11 @@ export function openRoom(core: Core, connect = connectTo): Room {
     }
     return client;
   };
-  const addressing = (): { name: string; barePrefix: boolean; userId: string } => ({
+  const addressing = (): Addressing => ({
     name: config.current.room?.name ?? 'steward',
     barePrefix: config.current.room?.barePrefix ?? true,
     userId,
+    mayHoldPassword: (line) => mayHoldPassword(core.registry, line),
   });
   const undecryptable = new Undecryptable(store);
   const encryption = new Encryption({
@@ -208,7 +212,12 @@ export function openRoom(core: Core, connect = connectTo): Room {
     ids,
     log,
     sent: (entry, eventId) => {
-      if (entry.post !== null) posts.put(eventId, entry.post);
+      if (entry.post?.kind === 'handover') core.handovers.ended(entry.post.ref, true);
+      else if (entry.post !== null) posts.put(eventId, entry.post);
+    },
+    refused: (entry) => {
+      if (entry.post?.kind === 'handover') core.handovers.ended(entry.post.ref, false);
+      if (entry.kind === 'redaction') admin.notRemoved(entry);
     },
     tokenLost: () => {
       connection.retry();
@@ -218,6 +227,7 @@ export function openRoom(core: Core, connect = connectTo): Room {
     cipher: encryption,
   });
   const writer = new RoomWriter({ roomId, outbox, clock, config: () => config.current });
+  core.handovers.carrier = new RoomCarrier({ store, exports, writer, sender });
   const admin = new AdminRoom({
     roomId,
     config: () => config.current,
@@ -237,6 +247,7 @@ export function openRoom(core: Core, connect = connectTo): Room {
     metrics: () => hooks.metrics,
     jobReply: core.jobReply,
     buttons: { alert: alertButton(alerts, () => config.current) },
+    holdsSecret: (line) => holdsSecret(line) || mayHoldPassword(core.registry, line),
   });
   const connection = new Connection({
     client: clientNow,
@@ -289,6 +300,7 @@ export function openRoom(core: Core, connect = connectTo): Room {
   };
   hooks.self = () => ({ syncAge: connection.syncAge, degraded: connection.degraded?.message ?? null, outboxPending: outbox.pending() });
   encryption.warm();
+  core.handovers.kick();
   // What an earlier run had taken in and not handled.
   admin.handle(inbox.waiting());
   return {
@@ -302,6 +314,7 @@ export function openRoom(core: Core, connect = connectTo): Room {
     stop: async () => {
       connection.stop();
       await Promise.race([admin.idle(), clock.sleep(5 * second)]);
+      await Promise.race([core.handovers.idle(), clock.sleep(second)]);
       await Promise.race([sender.idle(), clock.sleep(3 * second)]);
       sender.stop();
     },
@@ -355,6 +368,7 @@ export async function keepHouse(core: Core, room: Room | null, signal: AbortSign
     try {
       jobs.expire();
       await sink.expire(clock.now());
+      core.handovers.kick();
       if (clock.monotonic() - pruned > hour) {
         pruned = clock.monotonic();
         core.reads.record(core.audit);

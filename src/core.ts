@@ -26,6 +26,7 @@ import type { FailureId } from './failures/table.ts';
 import { SynapseHttp } from './homeserver/synapse/http.ts';
 import { Synapse } from './homeserver/synapse/synapse.ts';
 import type { Reply } from './reply/reply.ts';
+import { ageRung } from './secrets/age.ts';
 import { FileSink } from './secrets/file-sink.ts';
 import { AuditRows } from './store/audit-rows.ts';
 import { crashPoint } from './store/crash-point.ts';
@@ -34,6 +35,11 @@ import { AlertMessages } from './store/alert-messages.ts';
 import { AlertStore } from './store/alerts.ts';
 import { Deliveries } from './store/deliveries.ts';
 import { IdentityPins } from './store/identity-pins.ts';
+import { Handovers } from './secrets/handovers.ts';
+import { inviteRung } from './secrets/invite.ts';
+import { Ladder } from './secrets/ladder.ts';
+import { AgeRecipients } from './store/age-recipients.ts';
+import { HandoverStore } from './store/handovers.ts';
 import { JobStore } from './store/jobs.ts';
 import { ScheduleStore } from './store/schedules.ts';
 import { takeLock } from './store/lock.ts';
@@ -79,6 +85,7 @@ export interface Core {
   sink: FileSink;
   alerts: Alerts;
   doctor: Doctor;
+  handovers: Handovers;
   hooks: CoreHooks;
   jobReply: (job: SettledJob) => Reply;
   /** Reads the configuration again, and writes down why and what changed. */
@@ -127,6 +134,8 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
   );
   const scheduleStore = new ScheduleStore(store);
   const schedules = new Schedules(scheduleStore, clock, ids);
+  const recipients = new AgeRecipients(store);
+  const handovers = new Handovers({ store, audit, handovers: new HandoverStore(store), sink, ids, log });
   const hooks: CoreHooks = {
     metrics: noMetrics,
     self: () => ({ syncAge: null, degraded: null, outboxPending: 0 }),
@@ -190,6 +199,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     clock,
     others: { room: (synapse) => hooks.looks.room(synapse), crypto: (synapse) => hooks.looks.crypto(synapse) },
   });
+  const ladder = new Ladder({ invite: inviteRung(() => homeserver().sendsResetMail()), age: ageRung(recipients) }, handovers);
   const context = (requester: Requester, secrets: ReadonlyMap<string, Secret>): CommandContext => ({
     requester,
     secrets,
@@ -205,6 +215,8 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     registry,
     sink,
     schedules,
+    ladder,
+    recipients,
     clock,
     ids,
     log,
@@ -235,6 +247,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
       settled: (job) => {
         waiters.settled(job);
         hooks.settled(job);
+        handovers.release(targetsOf(job), job.origin);
       },
       progress: (job, finished) => {
         hooks.progress(job, finished);
@@ -260,6 +273,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     sink,
     alerts,
     doctor,
+    handovers,
     hooks,
     jobReply: replyOf,
     reload,
@@ -296,6 +310,10 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
       lock.release();
     },
   };
+}
+
+function targetsOf(job: Job): string[] {
+  return job.plan.items.flatMap((item) => item.targets.map((target) => target.id));
 }
 
 /** Made again when its part of the configuration is another, such as after a new token. */

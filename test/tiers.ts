@@ -1,3 +1,4 @@
+import { ensureAge } from '../kit/age.ts';
 import { ensureCompose, ensureDocker } from '../kit/docker.ts';
 import { ensurePostgres } from '../kit/postgres.ts';
 import { ensureShells } from '../kit/shells.ts';
@@ -18,7 +19,13 @@ export interface Tier {
 
 export const TIERS: readonly Tier[] = [
   { name: 'unit', folder: null, ensure: [], workers: 2, byDefault: true },
-  { name: 'integration', folder: 'integration', ensure: [ensureSynapse, ensurePostgres, ensureShells], workers: 2, byDefault: true },
+  {
+    name: 'integration',
+    folder: 'integration',
+    ensure: [ensureSynapse, ensurePostgres, ensureShells, ensureAge],
+    workers: 2,
+    byDefault: true,
+  },
   { name: 'compose', folder: 'compose', ensure: [ensureSynapse, ensurePostgres, ensureDocker, ensureCompose], workers: 1, byDefault: true },
   { name: 'cluster', folder: 'cluster', ensure: [ensureSynapse], workers: 1, byDefault: true },
   { name: 'long', folder: 'long', ensure: [ensureSynapse, ensurePostgres], workers: 1, byDefault: false },

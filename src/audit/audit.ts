@@ -22,6 +22,9 @@ export type AuditEvent =
   /** How often a person read what, in the time since the last such record. */
   | 'access.reads'
   | 'secret.removed'
+  | 'secret.not-removed'
+  | 'secret.handed-over'
+  | 'secret.not-handed-over'
   | 'config.reloaded'
   /** The person may not run it any more. */
   | 'schedule.stopped'

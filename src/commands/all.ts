@@ -2,6 +2,7 @@ import { auditList } from './audit/list.ts';
 import { auditVerify } from './audit/verify.ts';
 import type { Command } from './define.ts';
 import { help } from './help.ts';
+import { meAge, meAgeShow } from './me/age.ts';
 import { Registry } from './registry.ts';
 import { serverConfig } from './server/config.ts';
 import { serverLogs } from './server/logs.ts';
@@ -49,6 +50,8 @@ const commands: readonly Command[] = [
   schedulePause,
   scheduleResume,
   scheduleRun,
+  meAge,
+  meAgeShow,
 ];
 
 export const allCommands = (): Registry => new Registry(commands);

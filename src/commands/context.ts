@@ -6,7 +6,9 @@ import type { Secret } from '../config/secret.ts';
 import type { Doctor } from '../doctor/doctor.ts';
 import type { Synapse } from '../homeserver/synapse/synapse.ts';
 import type { Stack } from '../stack/stack.ts';
+import type { Ladder } from '../secrets/ladder.ts';
 import type { SecretSink } from '../secrets/sink.ts';
+import type { AgeRecipients } from '../store/age-recipients.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Job } from '../workflow/job.ts';
 import type { Schedules } from '../workflow/schedule/schedules.ts';
@@ -41,6 +43,9 @@ export interface CommandContext {
   registry: Registry;
   sink: SecretSink;
   schedules: Schedules;
+  /** How a new password reaches the person who asks. */
+  ladder: Ladder;
+  recipients: AgeRecipients;
   clock: Clock;
   ids: Ids;
   log: Log;

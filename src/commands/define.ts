@@ -71,6 +71,8 @@ export interface WriteSpec<Args extends z.ZodObject, Result extends z.ZodObject,
   tier: Exclude<Tier, 'read'>;
   /** Whether a code block or file under the command gives one target a line. */
   bulk: boolean;
+  /** The read that the name alone asks for, with nothing after it. */
+  bare?: string;
   /** Resolves targets, checks guards, says what will change: reading only. Throws a Failure to refuse. */
   plan(ctx: CommandContext, args: z.output<Args>): Promise<PlanItem<Data>>;
   /** Does it. May be called for a plan whose effect is half there. What only `run` knows is returned for `readBack`. */

@@ -17,6 +17,9 @@ const httpUrl = z
   .regex(/^[^@]*$/, 'an address without user name and password')
   .transform((url) => url.replace(/\/+$/, ''));
 
+/** How a new password may reach a human; src/secrets/ladder.ts knows how. */
+export const ways = ['invite', 'age', 'file'] as const;
+
 export const tierNames = ['read', 'change', 'confirmed', 'destructive', 'catastrophic'] as const;
 
 const reach = (description: string) =>
@@ -216,6 +219,13 @@ export const configSchema = section({
     .prefault({})
     .describe('Bounds.'),
   secrets: section({
+    deliver: z
+      .array(z.enum(ways))
+      .min(1)
+      .default(['age', 'file'])
+      .describe(
+        'How a generated password reaches the person who asks, the first way that can be: `invite` (by e-mail, nobody has it), `age` (a file encrypted to their age key), `file` (on this machine).',
+      ),
     file: section({
       dir: z
         .string()

@@ -110,6 +110,9 @@ export const failureTable = {
 
   'target.not-found': failed('Nothing of that id is known to this homeserver.', 'Is the id whole, and of this homeserver?'),
 
+  'me.nobody': refused('The shell names nobody.', 'Type it in the room: it is about the person who asks.'),
+  'me.no-age-key': refused('You have no age key.', '`!me age age1…` registers one.'),
+
   'undo.nothing': refused('There is nothing of yours to undo.', 'Only changes with an undo line in their answer can be undone.'),
 
   'homeserver.unreachable': unreachable('The homeserver does not answer.', 'Is Synapse running? `!server status` shows what Steward sees.'),
@@ -241,6 +244,10 @@ export const failureTable = {
     'Who may write to `data_dir`? Compare with a backup and with the heads that were posted in the room.',
   ),
 
+  'room.not-removed': failed(
+    'A message with a secret could not be removed: Steward may not remove messages of others here.',
+    'Remove it yourself and rotate what it held; give Steward the power level that `redact` asks for (50).',
+  ),
   'room.no-file': failed(
     'The file for the room could not be written.',
     'Is the disk full, or the folder `exports` of `data_dir` read-only?',

@@ -1,7 +1,7 @@
 import { readEncryptedFile, type EncryptedFile } from './crypto/attachment.ts';
 import { hasPills, textOfPills } from './pills.ts';
-import { holdsSecret } from '../commands/grammar/secrets.ts';
 import { quote } from '../commands/grammar/tokenise.ts';
+import { holdsSecret } from '../commands/grammar/secrets.ts';
 
 /** A command as a message carries it: what is kept of the event until it is handled. */
 export interface RoomCommand {
@@ -21,8 +21,8 @@ export type Reading =
   | { kind: 'none' }
   /** An edit that would be a command. */
   | { kind: 'edit' }
-  /** It holds a password or token; nothing of it is kept. */
-  | { kind: 'secret' }
+  /** It holds a password or token, or a word that may be one; nothing of it is kept. */
+  | { kind: 'secret'; certain: boolean }
   /** It may ask for something, and cannot be trusted. */
   | Locked
   | { kind: 'command'; command: RoomCommand };
@@ -41,9 +41,12 @@ export interface Addressing {
   name: string;
   barePrefix: boolean;
   userId: string;
+  /** Whether a line without prefix and name has a bare word where a password may be. */
+  mayHoldPassword: (line: string) => boolean;
 }
 
 const none: Reading = { kind: 'none' };
+const certain: Reading = { kind: 'secret', certain: true };
 
 /**
  * Reads the content of an `m.room.message`: whether it asks Steward for something, and what. Notices are other bots',
@@ -57,14 +60,15 @@ export async function readMessage(content: Record<string, unknown>, addressing: 
     const edited = recordOf(content['m.new_content']);
     const command = typeof edited['body'] === 'string' ? addressed(edited['body'], addressing) : null;
     if (command === null) return none;
-    return { kind: holdsSecret(command) ? 'secret' : 'edit' };
+    return secretIn(command, addressing) ?? { kind: 'edit' };
   }
   const structured = structuredLine(content, addressing);
   const text = structured ?? (await textOf(content));
   if (text === null) return none;
   const command = structured ?? addressed(text, addressing);
   if (command === null) return none;
-  if (holdsSecret(command)) return { kind: 'secret' };
+  const secret = secretIn(command, addressing) ?? (typeof content['body'] === 'string' && holdsSecret(content['body']) ? certain : null);
+  if (secret !== null) return secret;
   const { line, items } = splitItems(command);
   const reply = recordOf(relation['m.in_reply_to'])['event_id'];
   const threadId = relation['rel_type'] === 'm.thread' && typeof relation['event_id'] === 'string' ? relation['event_id'] : null;
@@ -129,6 +133,14 @@ function structuredLine(content: Record<string, unknown>, { userId }: Addressing
     return [`--${key}=${quote(typeof value === 'string' ? value : JSON.stringify(value)) || '""'}`];
   });
   return [command, ...options].join(' ');
+}
+
+/** Passwords and tokens are never taken in a room: neither what is one by its form, nor a word that may be one. */
+function secretIn(command: string, { mayHoldPassword }: Addressing): Reading | null {
+  if (holdsSecret(command)) return certain;
+  const { line, items } = splitItems(command);
+  const lines = items === null ? [line] : items.map((item) => `${line} ${item}`);
+  return lines.some(mayHoldPassword) ? { kind: 'secret', certain: false } : null;
 }
 
 function splitItems(command: string): { line: string; items: string[] | null } {

@@ -9,6 +9,7 @@ import { asFailure, Failure, type FailureDetails } from '../failures/failure.ts'
 import { list, text, type Line } from '../reply/parts.ts';
 import { failureReply, type Outcome, type Reply } from '../reply/reply.ts';
 import type { Inbox, InboxEvent } from '../store/inbox.ts';
+import type { OutboxEntry } from '../store/outbox.ts';
 import type { Post, PostKind, Posts } from '../store/posts.ts';
 import type { Store } from '../store/store.ts';
 import type { Log } from '../telemetry/log.ts';
@@ -45,6 +46,8 @@ export interface RoomOptions {
   jobReply: (job: SettledJob) => Reply;
   /** What a reaction on a message of this kind does; prompts of jobs are the room's own. */
   buttons: Partial<Record<PostKind, Button>>;
+  /** Whether a line without prefix and name holds a secret, or what may be one. */
+  holdsSecret: (line: string) => boolean;
 }
 
 /** A press of a button: what it comes to is the answer, or null where the key means nothing. */
@@ -229,7 +232,7 @@ export class AdminRoom {
     const { config, dispatcher, clock, client, read } = this.#options;
     const started = clock.monotonic();
     if (reading.kind === 'secret') {
-      this.#takeBackSecret(event);
+      this.#takeBackSecret(event, reading.certain);
       return;
     }
     if (reading.kind === 'locked') {
@@ -253,6 +256,17 @@ export class AdminRoom {
       return;
     }
     const requester: Requester = { kind: 'person', person, userId: event.sender };
+    const items = await itemsFor(command, {
+      client: client(),
+      read,
+      roomId: event.roomId,
+      isEncrypted: event.trust.kind === 'decrypted',
+    });
+    // A code block was looked at by intake; a file is read only now.
+    if (command.items === null && items?.some((item) => this.#options.holdsSecret(`${command.line} ${item}`)) === true) {
+      this.#takeBackSecret(event, true);
+      return;
+    }
     const ask: Ask = {
       id: event.eventId,
       requester,
@@ -265,7 +279,7 @@ export class AdminRoom {
         json: /(?:^|\s)--json(?:\s|$)/.test(command.line),
       },
       input: { line: command.line },
-      items: await itemsFor(command, { client: client(), read, roomId: event.roomId, isEncrypted: event.trust.kind === 'decrypted' }),
+      items,
       secrets: new Map(),
     };
     await this.#carryOut(event, await this.#timed(event.eventId, dispatcher.prepare(ask)), place, started);
@@ -376,14 +390,22 @@ export class AdminRoom {
     sender.kick();
   }
 
-  #takeBackSecret(event: InboxEvent): void {
+  #takeBackSecret(event: InboxEvent, certain: boolean): void {
     const { audit, store, sender, writer } = this.#options;
     // Not pointed at, so that no client quotes what has just been removed.
     const place = { ...this.#placeOfEvent(event, null), replyTo: null };
-    const reply = failureReply(new Failure('usage.secret-in-command'), null);
+    const reply = failureReply(
+      certain
+        ? new Failure('usage.secret-in-command')
+        : new Failure('usage.secret-in-command', {
+            reason: 'the message had a word too many where a password is set, which may have been one; it was removed, and not run',
+            hint: 'Leave the password out: Steward makes one. Rotate it if it was one; a name with spaces needs quotes.',
+          }),
+      null,
+    );
     store.transaction(() => {
       audit.record({ event: 'secret.removed', actor: this.#actorOf(event), eventId: event.eventId });
-      writer.redact(event.eventId, 'it held a secret');
+      writer.redact(event.eventId, 'it held a secret', event.sender);
       writer.reply(event.eventId, { ...reply, mentions: [event.sender] }, place, null);
       this.#done(event);
     });
@@ -401,6 +423,20 @@ export class AdminRoom {
       this.#done(event);
     });
     sender.kick();
+  }
+
+  /** The server did not let Steward remove what somebody typed: said plainly, in the transaction that gives it up. */
+  notRemoved(entry: OutboxEntry): void {
+    const { audit, sender, writer } = this.#options;
+    // Reactions of Steward's own are taken away too; those may stay.
+    const eventId = entry.content['redacts'];
+    if (typeof eventId !== 'string') return;
+    audit.record({ event: 'secret.not-removed', actor: { kind: 'steward' }, eventId });
+    const reply = failureReply(new Failure('room.not-removed'), null);
+    writer.reply(`not-removed-${eventId}`, { ...reply, mentions: [String(entry.content['sender'])] }, writer.open, null);
+    queueMicrotask(() => {
+      sender.kick();
+    });
   }
 
   #refuseStranger(event: InboxEvent, place: Place): void {

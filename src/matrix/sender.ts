@@ -15,6 +15,8 @@ export interface SenderOptions {
   log: Log;
   /** In the transaction that marks an entry as sent. */
   sent: (entry: OutboxEntry, eventId: string) => void;
+  /** In the transaction that marks an entry as one that the server will never take. */
+  refused: (entry: OutboxEntry) => void;
   /** The token is dead: nothing can be sent until there is another. */
   tokenLost: () => void;
   /** Whether it is known how this room is: nothing is written before. */
@@ -105,7 +107,7 @@ export class Sender {
   }
 
   async #deliver(entry: OutboxEntry): Promise<void> {
-    const { store, outbox, clock, sent, log } = this.#options;
+    const { store, outbox, clock, sent, refused, log } = this.#options;
     try {
       const eventId = await this.#send(entry);
       store.transaction(() => {
@@ -113,12 +115,15 @@ export class Sender {
         sent(entry, eventId);
       });
     } catch (error) {
-      if (!(error instanceof MatrixRequestError) || error.isTemporary || error.isUnknownToken) throw error;
+      const isFinal = error instanceof NeverSent || (error instanceof MatrixRequestError && !error.isTemporary && !error.isUnknownToken);
+      if (!isFinal) throw error;
       // The same reaction is there already, which is what was wanted.
-      if (error.errcode !== 'M_DUPLICATE_ANNOTATION')
-        log.error('the homeserver refuses an event', { status: error.status ?? 0, errcode: error.errcode ?? '' });
+      const { status, errcode } = error instanceof MatrixRequestError ? error : { status: null, errcode: null };
+      if (errcode !== 'M_DUPLICATE_ANNOTATION')
+        log.error('the homeserver refuses an event', { status: status ?? 0, errcode: errcode ?? '' });
       store.transaction(() => {
         outbox.failed(entry.seq, error.message, clock.now());
+        refused(entry);
       });
       return;
     }
@@ -173,10 +178,17 @@ export class Sender {
     } catch (error) {
       const body = whyNoFile(error, file ?? name);
       if (body === null) throw error;
+      // A note in its place would count as the secret itself.
+      if (entry.post?.kind === 'handover') throw new NeverSent(body);
       entry.file = null;
       return { ...content, msgtype: 'm.notice', body, filename: undefined, info: undefined };
     }
   }
+}
+
+/** What was to be sent cannot be, now or later. */
+class NeverSent extends Error {
+  override readonly name = 'NeverSent';
 }
 
 /** The content with the event that it is about, where that was not known when it was written. */

@@ -91,8 +91,15 @@ export class RoomWriter {
     this.#add(txnId(job.id, `progress-${edits}`), edit, { aboutTxn: first });
   }
 
-  redact(eventId: string, reason: string): void {
-    this.#add(txnId(eventId, 'redact'), { redacts: eventId, reason }, { kind: 'redaction' });
+  /** A file that hands a secret over, encrypted. @param ref of the handover: one file each */
+  handover(ref: string, file: { name: string; path: string }, place: Place): void {
+    const content = fileContentOf({ command: null, outcome: 'done', parts: [] }, place, file.name, 'text/plain');
+    this.#add(txnId(ref, 'handover'), content, { kind: 'file', file: file.path, post: { kind: 'handover', ref } });
+  }
+
+  /** Takes somebody's message away. @param sender who is told when the server does not allow it */
+  redact(eventId: string, reason: string, sender: string): void {
+    this.#add(txnId(eventId, 'redact'), { redacts: eventId, reason, sender }, { kind: 'redaction' });
   }
 
   /** A reaction on somebody's message. */

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { Clock } from '../clock.ts';
 import { Failure } from '../failures/failure.ts';
 import type { Deliveries } from '../store/deliveries.ts';
+import { noteText } from './note.ts';
 import { writePrivateFile } from './private-file.ts';
 import type { Delivery, SecretNote, SecretSink } from './sink.ts';
 
@@ -28,17 +29,7 @@ export class FileSink implements SecretSink {
     const path = this.#path(note.userId);
     const now = this.#clock.now();
     const expiresAt = now + this.#expire;
-    const content = [
-      'Matrix user credentials',
-      '=======================',
-      `Created: ${new Date(now).toISOString()}`,
-      `Expires: ${new Date(expiresAt).toISOString()}`,
-      '',
-      `User ID: ${note.userId}`,
-      `Password: ${note.password.reveal()}`,
-      `Homeserver: ${note.homeserverUrl}`,
-      '',
-    ].join('\n');
+    const content = noteText(note, now, expiresAt);
     try {
       this.#deliveries.put(note.userId, now, expiresAt);
       await setAside(path);
@@ -58,6 +49,14 @@ export class FileSink implements SecretSink {
   find(userId: string): Delivery | null {
     const expiresAt = this.#deliveries.expiry(userId);
     return expiresAt === null ? null : { sink: this.kind, name: this.#path(userId), expiresAt };
+  }
+
+  async read(userId: string): Promise<string | null> {
+    return this.find(userId) === null ? null : readFile(this.#path(userId), 'utf8').catch(absent);
+  }
+
+  isSettled(userId: string): boolean {
+    return !existsSync(asideOf(this.#path(userId)));
   }
 
   async keep(userId: string): Promise<void> {
@@ -97,6 +96,11 @@ export class FileSink implements SecretSink {
       name.length <= 200 ? `${name}.txt` : `${name.slice(0, 150)}-${createHash('sha256').update(userId).digest('hex').slice(0, 16)}.txt`,
     );
   }
+}
+
+function absent(error: unknown): null {
+  if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+  throw error;
 }
 
 const asideOf = (path: string): string => `${path}.before`;

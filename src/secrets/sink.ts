@@ -30,6 +30,10 @@ export interface SecretSink {
   put(note: SecretNote): Promise<Delivery>;
   /** What lies there for an account, or null. */
   find(userId: string): Delivery | null;
+  /** The note of an account as a human reads it, or null when there is none. */
+  read(userId: string): Promise<string | null>;
+  /** False between `put` over an earlier note and `keep` or `withdraw`: it is not known yet which of the two is true. */
+  isSettled(userId: string): boolean;
   /** The password was set: what its note replaced goes. */
   keep(userId: string): Promise<void>;
   /** The password was not set: its note goes, and what it replaced comes back. */

@@ -280,4 +280,27 @@ export const migrations: readonly Migration[] = [
       ) STRICT, WITHOUT ROWID;
     `,
   },
+  {
+    since: '0.2.0',
+    sql: `
+      -- To whom files for a person are encrypted.
+      CREATE TABLE age_recipients (
+        person TEXT PRIMARY KEY,
+        recipient TEXT NOT NULL,
+        registered_at INTEGER NOT NULL
+      ) STRICT;
+
+      -- Passwords that lie in the file sink and are to be handed to a person; never the passwords themselves.
+      CREATE TABLE handovers (
+        account TEXT PRIMARY KEY,
+        way TEXT NOT NULL,
+        recipient TEXT NOT NULL,
+        user_id TEXT NOT NULL,
+        state TEXT NOT NULL,
+        ref TEXT NOT NULL UNIQUE,
+        event_id TEXT,
+        thread_id TEXT
+      ) STRICT;
+    `,
+  },
 ];

@@ -1,12 +1,12 @@
 import type { StatementSync } from 'node:sqlite';
 import type { Store } from './store.ts';
 
-/** What a message of Steward is, where a reaction on it means something: the prompt of a job, a message about alerts. */
-export type PostKind = 'prompt' | 'alert';
+/** What a message of Steward is: the prompt of a job or a message about alerts, where a reaction means something; a handed over password, whose sending does. */
+export type PostKind = 'prompt' | 'alert' | 'handover';
 
 export interface Post {
   kind: PostKind;
-  /** What it is about: the job's id for a prompt, the message's own for alerts. */
+  /** What it is about: the job's id for a prompt, the message's own for alerts, the `ref` of a handover. */
   ref: string;
 }
 

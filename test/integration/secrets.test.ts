@@ -122,6 +122,15 @@ describe('a secret that is typed', () => {
     ['an access token', '!what syt_dHlwZWQ_typed4tokenABCDEFGH_1abcde', 'syt_dHlwZWQ_typed4tokenABCDEFGH_1abcde'],
     ['a key of age', '!what AGE-SECRET-KEY-1TYPED5SECRETTYPED5SECRET', 'AGE-SECRET-KEY-1TYPED5SECRETTYPED5SECRET'],
     ['a password in a command that does not exist', '!usr crate typed6 -p Typed6Secret', 'Typed6Secret'],
+    ['a password as a bare word', '!user create typed12 Typed12Secret', 'Typed12Secret'],
+    ['a password as a bare word after a name with a slip', '!user update-pasword typed13 Typed13Secret', 'Typed13Secret'],
+    ['a password in a code block', '!user create -y\n```\ntyped14 Typed14Secret\n```', 'Typed14Secret'],
+    [
+      'a recovery key',
+      '!what EsTc 5jQc 8YrD WwkR 1Ppd aUm9 cJ3b 7zGf Kn2V xHtA L4sM eE6q',
+      'EsTc 5jQc 8YrD WwkR 1Ppd aUm9 cJ3b 7zGf Kn2V xHtA L4sM eE6q',
+    ],
+    ['the shared secret of Synapse', '!what registration_shared_secret: Typed15Secret', 'Typed15Secret'],
   ];
 
   /** Waits until an event has no content any more, for anybody in the room. */
@@ -168,6 +177,35 @@ describe('a secret that is typed', () => {
     );
 
     expect(await home.account('typed8')).toBeNull();
+  });
+
+  test('in a file of names is removed with the message that has the file', async () => {
+    planted.set('typed into a file', 'Typed16Secret');
+
+    await removed(
+      await home.alice.client.sendFile(steward.roomId, {
+        name: 'names.txt',
+        bytes: 'typed16 Typed16Secret\n',
+        caption: '!user create -y',
+      }),
+    );
+
+    expect(await home.account('typed16')).toBeNull();
+  });
+
+  test('where Steward may not remove messages is told plainly', async () => {
+    planted.set('typed where it stays', 'Typed17Secret');
+    const weak = await home.steward();
+    const levels = await weak.alice.client.getState(weak.roomId, 'm.room.power_levels');
+    await weak.client.setState(weak.roomId, 'm.room.power_levels', { ...levels, users: { [home.userId('alice')]: 100 } });
+
+    await weak.bob.say('!user create typed17 -p Typed17Secret');
+
+    const told = await weak.bob.hears((_, event) => resultOf(event)?.error_id === 'room.not-removed');
+    expect(told.content['m.mentions']).toEqual({ user_ids: [home.userId('bob')] });
+    expect(bodyOf(told)).not.toContain('Typed17Secret');
+    expect(await home.account('typed17')).toBeNull();
+    await weak.stop();
   });
 
   test('while Steward was away is removed when it comes back, and not listed', async () => {

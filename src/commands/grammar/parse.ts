@@ -59,8 +59,8 @@ export function parseTokens(registry: Registry, input: CommandLine): ParseResult
   const words = input.tokens.map((token) => token.value);
   const found = registry.match(words);
   if (found === undefined) return unknownCommand(registry, input);
-  const { command } = found;
   const rest = input.tokens.slice(found.words);
+  const command = (rest.length === 0 ? bareOf(registry, found.command) : undefined) ?? found.command;
   const at = (token: Token | undefined): string | undefined => excerptOf(input, token);
   const fail = (id: FailureId, details: FailureDetails, token: Token | undefined): ParseResult =>
     mistake(id, details, command.name, at(token));
@@ -240,6 +240,11 @@ function unknownCommand(registry: Registry, input: CommandLine): ParseResult {
     null,
     excerptOf(input, input.tokens[0]),
   );
+}
+
+/** What the name of a write stands for when nothing follows it. */
+function bareOf(registry: Registry, command: Command): Command | undefined {
+  return command.kind === 'write' && command.bare !== undefined ? registry.find(command.bare) : undefined;
 }
 
 function excerptOf(input: CommandLine, token: Token | undefined): string | undefined {

@@ -1,17 +1,22 @@
 import { z } from 'zod';
 import { Failure } from '../../failures/failure.ts';
 import { fields, text, type Line } from '../../reply/parts.ts';
+import type { Choice } from '../../secrets/ladder.ts';
 import { newUser } from '../arguments.ts';
 import { defineWrite } from '../define.ts';
 import { controlOverPerson } from '../guards.ts';
 import {
   assertOwnsAccounts,
+  chooseWay,
   delivered,
+  deliverArgument,
   deliveryShape,
+  howDelivered,
   localUserId,
   notThere,
   passwordLine,
   passwordSecret,
+  wayLine,
   withPassword,
 } from './shared.ts';
 
@@ -20,12 +25,13 @@ interface Data {
   displayName: string | null;
   email: string | null;
   admin: boolean;
+  deliver: Choice;
 }
 
 export const userCreate = defineWrite({
   name: 'user create',
   summary: 'Create an account with a generated password.',
-  details: ['The password goes to a file on the host, never into the room. An account that exists is left as it is.'],
+  details: ['An account that exists is left as it is.', howDelivered],
   tier: 'change',
   lock: 'none',
   formerly: ['create', 'create-user'],
@@ -41,6 +47,7 @@ export const userCreate = defineWrite({
       .describe('Display name; the localpart when left out.')
       .meta({ alias: 'd', value: 'NAME' }),
     admin: z.boolean().default(false).describe('Make it a server admin.').meta({ alias: 'a' }),
+    deliver: deliverArgument,
   }),
   secrets: passwordSecret,
   result: z.object({
@@ -73,19 +80,22 @@ export const userCreate = defineWrite({
     const changes: Line[] = [['create ', { id: userId, name: args.displayName }]];
     if (args.email !== undefined) changes.push(['with the e-mail address ', { code: args.email }]);
     if (args.admin) changes.push(['as a server admin']);
+    const email = args.email?.toLowerCase() ?? null;
+    const deliver = await chooseWay(ctx, args.deliver, { userId, email });
+    changes.push(wayLine(deliver));
     return {
       targets: [{ id: userId }],
       changes,
       ...(args.admin ? { raise: { tier: 'catastrophic' as const, reason: 'it grants the admin flag' } } : controlOverPerson(ctx, userId)),
       undo: `user deactivate ${userId}`,
-      data: { userId, displayName: args.displayName ?? null, email: args.email?.toLowerCase() ?? null, admin: args.admin } satisfies Data,
+      data: { userId, displayName: args.displayName ?? null, email, admin: args.admin, deliver } satisfies Data,
     };
   },
 
   async run(ctx, data: Data) {
     // The endpoint would reset an account that somebody else made meanwhile.
     if ((await ctx.homeserver.user(data.userId)) !== null) throw new Failure('user.exists', { attempted: `create ${data.userId}` });
-    return withPassword(ctx, data.userId, async (password) => {
+    return withPassword(ctx, data.userId, data.deliver, async (password) => {
       await ctx.homeserver.putUser(data.userId, {
         password,
         logoutDevices: true,
@@ -115,7 +125,7 @@ export const userCreate = defineWrite({
       displayName: user.displayname,
       email,
       admin: user.admin,
-      password: await delivered(ctx, data.userId, note),
+      password: await delivered(ctx, data.userId, data.deliver, note),
     };
   },
 

@@ -1,21 +1,31 @@
 import { z } from 'zod';
 import { Failure } from '../../failures/failure.ts';
 import { fields, text } from '../../reply/parts.ts';
+import type { Choice } from '../../secrets/ladder.ts';
 import { userReference } from '../arguments.ts';
 import { defineWrite } from '../define.ts';
 import { assertMayHarm, controlOverPerson } from '../guards.ts';
 import {
   assertOwnsAccounts,
+  chooseWay,
   delivered,
+  deliverArgument,
   deliveryShape,
   existingUser,
+  howDelivered,
   nameOf,
   notThere,
   passwordLine,
   passwordSecret,
   provePassword,
+  wayLine,
   withPassword,
 } from './shared.ts';
+
+interface ReactivateData {
+  userId: string;
+  deliver: Choice;
+}
 
 const attemptedDeactivate = (userId: string): string => `deactivate ${userId}`;
 const attemptedReactivate = (userId: string): string => `reactivate ${userId}`;
@@ -73,14 +83,13 @@ export const userDeactivate = defineWrite({
 export const userReactivate = defineWrite({
   name: 'user reactivate',
   summary: 'Bring a deactivated account back with a generated password.',
-  details: [
-    'Its rooms, devices, keys and e-mail addresses do not come back. The password goes to a file on the host, never into the room.',
-  ],
+  details: ['Its rooms, devices, keys and e-mail addresses do not come back.', howDelivered],
   tier: 'change',
   lock: 'none',
   bulk: true,
   args: z.strictObject({
     user: userReference.describe('The account.').meta({ positional: 0, alias: 'u', value: 'USER' }),
+    deliver: deliverArgument,
   }),
   secrets: passwordSecret,
   result: z.object({ userId: z.string(), displayName: z.string().nullable(), deactivated: z.literal(false), password: deliveryShape }),
@@ -90,17 +99,18 @@ export const userReactivate = defineWrite({
     const user = await existingUser(ctx, args.user, attemptedReactivate);
     if (!user.deactivated) throw new Failure('user.not-deactivated', { attempted: attemptedReactivate(user.name) });
     await assertOwnsAccounts(ctx, attemptedReactivate(user.name));
+    const deliver = await chooseWay(ctx, args.deliver, { userId: user.name, email: null });
     return {
       targets: [{ id: user.name, name: user.displayname }],
-      changes: [['reactivate ', nameOf(user), ' with a new password']],
+      changes: [['reactivate ', nameOf(user), ' with a new password'], wayLine(deliver)],
       ...(user.admin ? { raise: { tier: 'catastrophic' as const, reason: 'it is a server admin' } } : controlOverPerson(ctx, user.name)),
       undo: `user deactivate ${user.name}`,
-      data: { userId: user.name },
+      data: { userId: user.name, deliver } satisfies ReactivateData,
     };
   },
 
-  async run(ctx, data) {
-    return withPassword(ctx, data.userId, (password) =>
+  async run(ctx, data: ReactivateData) {
+    return withPassword(ctx, data.userId, data.deliver, (password) =>
       ctx.homeserver.putUser(data.userId, { deactivated: false, password, logoutDevices: true }),
     );
   },
@@ -113,7 +123,7 @@ export const userReactivate = defineWrite({
       userId: user.name,
       displayName: user.displayname,
       deactivated: false as const,
-      password: await delivered(ctx, data.userId, note),
+      password: await delivered(ctx, data.userId, data.deliver, note),
     };
   },
 

@@ -1,7 +1,9 @@
+import { ways } from '../../config/schema.ts';
 import { Secret } from '../../config/secret.ts';
 import { Failure } from '../../failures/failure.ts';
 import type { UserDetails } from '../../homeserver/synapse/shapes.ts';
 import type { Inline, Line } from '../../reply/parts.ts';
+import type { Account, Choice, Way } from '../../secrets/ladder.ts';
 import type { Delivery } from '../../secrets/sink.ts';
 import { z } from 'zod';
 import { userIdOf } from '../arguments.ts';
@@ -11,9 +13,23 @@ import type { RunNote } from '../define.ts';
 /** What the commands on accounts share. */
 
 export const deliveryShape = z
-  .object({ sink: z.string(), name: z.string(), expiresAt: z.iso.datetime() })
+  .object({
+    sink: z.enum(ways).describe('The way it takes.'),
+    name: z.string().describe('Where to: a path on the host, an age recipient, an e-mail address.'),
+    expiresAt: z.iso.datetime().nullable().describe('When it is removed from the host, or null where it does not lie there.'),
+    why: z.array(z.string()).describe('Why it is none of the ways before it.'),
+  })
   .nullable()
-  .describe('Where the password lies, or null when it was given.');
+  .describe('Where the password is, or null when it was given.');
+
+export const deliverArgument = z
+  .enum(ways, ways.join(', '))
+  .optional()
+  .describe('How the password reaches you; what cannot be falls to the next. Default: `secrets.deliver` of the configuration.')
+  .meta({ value: 'WAY' });
+
+export const howDelivered =
+  'A generated password is told in no room. It goes, by the first way that can be: to nobody (`invite`: its owner makes one by "Forgot password?" and e-mail), to you as a file encrypted to your age key (`age`, see `me age`), or to a file on the host (`file`).';
 
 export const passwordSecret = { password: { alias: 'p', description: 'The password, instead of a generated one.' } } as const;
 
@@ -41,16 +57,37 @@ export async function assertOwnsAccounts(ctx: CommandContext, attempted: string)
 /** Letters and digits that nobody mistakes for each other; 24 of them are 137 bits. */
 const alphabet = '23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz';
 
+/** How a new password of an account reaches whoever asks. */
+export async function chooseWay(ctx: CommandContext, asked: Way | undefined, account: Account): Promise<Choice> {
+  const { requester, config, ladder } = ctx;
+  const asker = requester.kind === 'person' ? requester : { person: null, userId: null };
+  return ladder.choose(config.secrets.deliver, asked, asker, account);
+}
+
+/** What a plan says of the way. */
+export function wayLine(choice: Choice): Line {
+  if (choice.way === 'file') return ['put the password into a file on the host', ...whyNot(choice.why)];
+  const to = choice.to ?? '';
+  if (choice.way === 'invite') return ['tell nobody a password: its owner makes one by e-mail to ', { code: to }, ...whyNot(choice.why)];
+  return ['hand the password over encrypted to your age key ', { code: to }, ...whyNot(choice.why)];
+}
+
 /**
  * Sets a password: the one that was given in the shell, or a new one that lies in the sink before the server knows it,
  * so that a crash never leaves a password that nobody has.
  *
  * @param set tells the homeserver
  */
-export async function withPassword(ctx: CommandContext, userId: string, set: (password: Secret) => Promise<void>): Promise<RunNote> {
+export async function withPassword(
+  ctx: CommandContext,
+  userId: string,
+  choice: Choice,
+  set: (password: Secret) => Promise<void>,
+): Promise<RunNote> {
   const given = ctx.secrets.get('password');
   const password = given ?? new Secret(ctx.ids.secret(alphabet, 24));
-  const delivery = given === undefined ? await ctx.sink.put({ userId, password, homeserverUrl: ctx.config.homeserver?.url ?? '' }) : null;
+  const isKept = given === undefined && choice.way !== 'invite';
+  const delivery = isKept ? await ctx.sink.put({ userId, password, homeserverUrl: ctx.config.homeserver?.url ?? '' }) : null;
   try {
     await set(password);
     return { password, delivery };
@@ -63,15 +100,32 @@ export async function withPassword(ctx: CommandContext, userId: string, set: (pa
 }
 
 /** The delivery of a password that was set, as results carry it. After a crash the note is empty, and the sink is asked. */
-export async function delivered(ctx: CommandContext, userId: string, note: RunNote): Promise<z.input<typeof deliveryShape>> {
-  const delivery = 'delivery' in note ? (note['delivery'] as Delivery | null) : ctx.sink.find(userId);
+export async function delivered(
+  ctx: CommandContext,
+  userId: string,
+  choice: Choice,
+  note: RunNote,
+): Promise<z.input<typeof deliveryShape>> {
+  const { handovers } = ctx.ladder;
+  const requesterId = ctx.requester.kind === 'person' ? ctx.requester.userId : null;
+  const delivery = 'delivery' in note ? (note['delivery'] as Delivery | null) : choice.way === 'invite' ? null : ctx.sink.find(userId);
   if (delivery === null) {
-    // What lies there is older than the password that was given.
+    // What lies there is older than the password that was given, or that nobody has.
+    handovers.drop(userId);
     await ctx.sink.remove(userId);
-    return null;
+    return ctx.secrets.has('password') || choice.way !== 'invite'
+      ? null
+      : { sink: choice.way, name: choice.to ?? '', expiresAt: null, why: choice.why };
   }
+  // Before the older note goes: from here on a crash hands over what lies there.
+  handovers.hold(userId, requesterId, choice);
   await ctx.sink.keep(userId);
-  return { sink: delivery.sink, name: delivery.name, expiresAt: new Date(delivery.expiresAt).toISOString() };
+  return {
+    sink: choice.way,
+    name: choice.to ?? delivery.name,
+    expiresAt: new Date(delivery.expiresAt).toISOString(),
+    why: choice.why,
+  };
 }
 
 /**
@@ -97,7 +151,26 @@ export async function notThere(ctx: CommandContext, userId: string, note: RunNot
 }
 
 export function passwordLine(delivery: z.input<typeof deliveryShape>): Line {
-  return delivery === null ? ['as given'] : ['in the file ', { code: delivery.name }, ' until ', { time: Date.parse(delivery.expiresAt) }];
+  if (delivery === null) return ['as given'];
+  const why = whyNot(delivery.why);
+  switch (delivery.sink) {
+    case 'invite':
+      return ['nobody has one: its owner chooses "Forgot password?" in a client and gives ', { code: delivery.name }, ...why];
+    case 'age':
+      return ['in the age file that follows, for your key ', { code: delivery.name }, ...why];
+    case 'file': {
+      const until: Line = delivery.expiresAt === null ? [] : [' until ', { time: Date.parse(delivery.expiresAt) }];
+      return ['in the file ', { code: delivery.name }, ...until, ...why];
+    }
+  }
+}
+
+function whyNot(why: readonly string[]): Line {
+  return why.length === 0 ? [] : [` (${why.join('; ')})`];
+}
+
+export function emailOf(user: UserDetails): string | null {
+  return user.threepids.find(({ medium }) => medium === 'email')?.address ?? null;
 }
 
 export function nameOf(user: Pick<UserDetails, 'name' | 'displayname'>): Inline {

@@ -1,33 +1,38 @@
 import { z } from 'zod';
 import { Failure } from '../../failures/failure.ts';
 import { fields, text } from '../../reply/parts.ts';
+import type { Choice } from '../../secrets/ladder.ts';
 import { userReference } from '../arguments.ts';
 import { defineWrite } from '../define.ts';
 import { assertMayHarm, controlOverPerson } from '../guards.ts';
 import {
   assertOwnsAccounts,
+  chooseWay,
   delivered,
+  deliverArgument,
   deliveryShape,
+  emailOf,
   existingUser,
+  howDelivered,
   nameOf,
   notThere,
   passwordLine,
   passwordSecret,
   provePassword,
+  wayLine,
   withPassword,
 } from './shared.ts';
 
 interface Data {
   userId: string;
   keepDevices: boolean;
+  deliver: Choice;
 }
 
 export const userUpdatePassword = defineWrite({
   name: 'user update-password',
   summary: 'Set a new generated password and log the account out everywhere.',
-  details: [
-    'The password goes to a file on the host, never into the room. Steward logs in with it once to prove that it works, which counts as activity of the account.',
-  ],
+  details: ['Steward logs in with it once to prove that it works, which counts as activity of the account.', howDelivered],
   tier: 'confirmed',
   lock: 'none',
   formerly: ['update-password'],
@@ -35,6 +40,7 @@ export const userUpdatePassword = defineWrite({
   args: z.strictObject({
     user: userReference.describe('The account.').meta({ positional: 0, alias: 'u', value: 'USER' }),
     keepDevices: z.boolean().default(false).describe('Leave its devices logged in.'),
+    deliver: deliverArgument,
   }),
   secrets: passwordSecret,
   result: z.object({
@@ -57,20 +63,22 @@ export const userUpdatePassword = defineWrite({
     await assertOwnsAccounts(ctx, attempted(user.name));
     await assertMayHarm(ctx, { ...user, admin: false }, attempted(user.name));
     const devices = args.keepDevices ? 0 : (await ctx.homeserver.devices(user.name)).length;
+    const deliver = await chooseWay(ctx, args.deliver, { userId: user.name, email: emailOf(user) });
     return {
       targets: [{ id: user.name, name: user.displayname }],
       changes: [
         ['set a new password for ', nameOf(user)],
         ...(args.keepDevices ? [['leave its devices logged in']] : [[`log out its ${devices} ${devices === 1 ? 'device' : 'devices'}`]]),
+        wayLine(deliver),
       ],
       permanent: args.keepDevices || devices === 0 ? [] : [['the old password and the sessions of its devices']],
       ...controlOverPerson(ctx, user.name),
-      data: { userId: user.name, keepDevices: args.keepDevices } satisfies Data,
+      data: { userId: user.name, keepDevices: args.keepDevices, deliver } satisfies Data,
     };
   },
 
   async run(ctx, data: Data) {
-    return withPassword(ctx, data.userId, (password) =>
+    return withPassword(ctx, data.userId, data.deliver, (password) =>
       ctx.homeserver.putUser(data.userId, { password, logoutDevices: !data.keepDevices }),
     );
   },
@@ -86,7 +94,7 @@ export const userUpdatePassword = defineWrite({
       displayName: user.displayname,
       devicesKept: data.keepDevices,
       proven: proven === true,
-      password: await delivered(ctx, data.userId, note),
+      password: await delivered(ctx, data.userId, data.deliver, note),
     };
   },
 

@@ -229,6 +229,26 @@ export class Synapse {
   }
 
   /**
+   * Whether "Forgot password?" mails a link: POST /_matrix/client/v3/account/password/email/requestToken for an address
+   * that nobody can have, so that nothing is mailed or kept. Synapse refuses all of them where it has no `email:`.
+   */
+  async sendsResetMail(): Promise<boolean> {
+    try {
+      await this.#client.json({
+        method: 'POST',
+        path: '/_matrix/client/v3/account/password/email/requestToken',
+        body: { client_secret: 'steward-asks-whether-mail-is-on', email: 'nobody@steward.invalid', send_attempt: 1 },
+        token: null,
+      });
+      return true;
+    } catch (error) {
+      if (error instanceof Failure && error.id === 'homeserver.refused') return error.reason.includes('THREEPID_NOT_FOUND');
+      if (error instanceof Failure && error.id === 'homeserver.no-endpoint') return false;
+      throw error;
+    }
+  }
+
+  /**
    * Whether a password logs in: POST /_matrix/client/v3/login with a device of its own, which is logged out again.
    *
    * @throws Failure `homeserver.rate-limited` when logins are bounded tighter than the wait

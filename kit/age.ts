@@ -1,0 +1,19 @@
+import { type Progress, toStderr } from './cache.ts';
+import { ensureDebian, hasProgram } from './debian.ts';
+import { run } from './process.ts';
+
+/** Brings `age` and `age-keygen` of Debian. Errors: MissingPart. */
+export async function ensureAge(progress: Progress = toStderr): Promise<void> {
+  await ensureDebian(['age'], () => hasProgram('age'), progress);
+}
+
+/** Writes a fresh key as `age-keygen` does. Returns the recipient that files are encrypted to. */
+export async function makeAgeKey(path: string): Promise<string> {
+  await run(['age-keygen', '-o', path]);
+  return (await run(['age-keygen', '-y', path])).trim();
+}
+
+/** What `age -d` makes of a file. Errors: age's own. */
+export async function ageDecrypt(keyPath: string, filePath: string): Promise<string> {
+  return run(['age', '-d', '-i', keyPath, filePath]);
+}
