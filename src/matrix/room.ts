@@ -1,4 +1,4 @@
-import type { AuditActor, AuditEntry } from '../audit/audit.ts';
+import { steward, type AuditActor, type AuditEntry } from '../audit/audit.ts';
 import type { AuditLog } from '../audit/log.ts';
 import type { Clock } from '../clock.ts';
 import type { Requester } from '../commands/context.ts';
@@ -352,7 +352,7 @@ export class AdminRoom {
     if (!mayRequest(config(), job.requester, job.command.split(' ')[0] ?? '', job.tier)) {
       // The role went while the prompt waited.
       this.#done(event);
-      jobs().veto(job.id, { actor: { kind: 'steward' }, eventId: event.eventId });
+      jobs().veto(job.id, { actor: steward, eventId: event.eventId });
       return;
     }
     if (event.caughtUp || this.#isOld(event)) {
@@ -431,7 +431,7 @@ export class AdminRoom {
     // Reactions of Steward's own are taken away too; those may stay.
     const eventId = entry.content['redacts'];
     if (typeof eventId !== 'string') return;
-    audit.record({ event: 'secret.not-removed', actor: { kind: 'steward' }, eventId });
+    audit.record({ event: 'secret.not-removed', actor: steward, eventId });
     const reply = failureReply(new Failure('room.not-removed'), null);
     writer.reply(`not-removed-${eventId}`, { ...reply, mentions: [String(entry.content['sender'])] }, writer.open, null);
     queueMicrotask(() => {

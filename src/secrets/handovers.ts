@@ -1,4 +1,4 @@
-import type { Audit } from '../audit/audit.ts';
+import { steward, type Audit } from '../audit/audit.ts';
 import type { Ids } from '../clock.ts';
 import type { HandoverRecord, HandoverStore } from '../store/handovers.ts';
 import type { Store } from '../store/store.ts';
@@ -75,7 +75,7 @@ export class Handovers {
     if (handover === null || !handovers.move(ref, 'sending', arrived ? 'delivered' : 'refused')) return;
     audit.record({
       event: arrived ? 'secret.handed-over' : 'secret.not-handed-over',
-      actor: { kind: 'steward' },
+      actor: steward,
       targets: [handover.account],
       eventId: handover.eventId ?? undefined,
       detail: { way: handover.way, to: handover.recipient },
