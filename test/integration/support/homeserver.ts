@@ -53,8 +53,9 @@ export class Homeserver {
     this.carol = carol;
   }
 
-  static async start(): Promise<Homeserver> {
-    const synapse = await startSynapse();
+  /** @param config merged over homeserver.yaml */
+  static async start(config: Record<string, unknown> = {}): Promise<Homeserver> {
+    const synapse = await startSynapse({ config });
     const accounts = new Map<string, Account>();
     const person = async (localpart: string, admin: boolean): Promise<Person> => {
       const account = await synapse.register({ localpart, admin });
