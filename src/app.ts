@@ -83,7 +83,10 @@ export async function startDaemon({ configPath }: { configPath: string }): Promi
   };
   const scheduler = core.scheduler({
     spool: (reply) => room?.admin.spool(reply) ?? Promise.resolve(null),
-    tell: (cause, reply, file) => room?.admin.announce(cause, reply, file),
+    tell: (cause, reply, file) => {
+      room?.admin.announce(cause, reply, file);
+      if (reply.command !== null) core.hooks.metrics.command(reply.command, reply.outcome);
+    },
     owners: () => ownerIds(config.current),
   });
   const settledInRoom = core.hooks.settled;
@@ -334,6 +337,11 @@ async function listen(core: Core, room: Room | null): Promise<HttpListener | nul
     ...(room?.connection.syncAge == null ? {} : { syncAge: room.connection.syncAge / 1000 }),
     ...(room === null ? {} : { outboxPending: room.outbox.pending() }),
     jobs: Object.fromEntries(core.jobStore.countByState()),
+    schedules: core.schedules.all().map((schedule) => ({
+      name: schedule.name,
+      lastSuccess: inSeconds(schedule.lastSuccess),
+      nextRun: inSeconds(core.schedules.nextRun(schedule)),
+    })),
   }));
   hooks.metrics = metrics;
   const checks = (): Promise<HealthCheck[]> =>
@@ -343,6 +351,10 @@ async function listen(core: Core, room: Room | null): Promise<HttpListener | nul
       { name: 'sync', ok: room?.connection.syncAge != null && room.connection.syncAge < staleSync },
     ]);
   return startHttp({ listen: address, health: { checks }, metrics, log, clock });
+}
+
+function inSeconds(ms: number | null): number | null {
+  return ms === null ? null : ms / 1000;
 }
 
 /** Tells clients that know MSC4391 the commands, once for each set of them. */

@@ -6,6 +6,8 @@ export interface MetricsSnapshot {
   outboxPending?: number;
   /** Jobs by state. */
   jobs?: Readonly<Record<string, number>>;
+  /** Each schedule; times in seconds since the epoch, null where there is none. */
+  schedules?: readonly { name: string; lastSuccess: number | null; nextRun: number | null }[];
 }
 
 /** Counts what Steward does. No method throws or waits. */

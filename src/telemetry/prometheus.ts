@@ -41,6 +41,8 @@ export async function createPrometheusMetrics({ version, clock }: { version: str
       for (const [state, count] of Object.entries(snapshot().jobs ?? {})) jobs.set({ state }, count);
     },
   });
+  scheduleGauge('steward_schedule_last_success_timestamp_seconds', 'When a run of the schedule last ended well.', 'lastSuccess');
+  scheduleGauge('steward_schedule_next_run_timestamp_seconds', 'When it runs next; past where it is late, missing while paused.', 'nextRun');
   new Gauge({ name: 'steward_build_info', help: 'The running version.', labelNames: ['version', 'node'], registers }).set(
     { version, node: process.versions.node },
     1,
@@ -58,6 +60,22 @@ export async function createPrometheusMetrics({ version, clock }: { version: str
         const value = read(snapshot());
         if (value === undefined) this.remove();
         else this.set(value);
+      },
+    });
+  }
+
+  function scheduleGauge(name: string, help: string, time: 'lastSuccess' | 'nextRun'): void {
+    const times = new Gauge({
+      name,
+      help,
+      labelNames: ['schedule'],
+      registers,
+      collect() {
+        times.reset();
+        for (const schedule of snapshot().schedules ?? []) {
+          const seconds = schedule[time];
+          if (seconds !== null) times.set({ schedule: schedule.name }, seconds);
+        }
       },
     });
   }

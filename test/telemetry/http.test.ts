@@ -73,7 +73,11 @@ describe('/metrics', () => {
     metrics.command('user list', 'done', 0.3);
     metrics.homeserverRequest('GET', '/_synapse/admin/v2/users/{user}', 404, 0.02);
     let pending = 3;
-    metrics.observe(() => ({ syncAge: 1.5, outboxPending: pending, jobs: { running: 2 } }));
+    const schedules = [
+      { name: 'nightly', lastSuccess: 1_700_000_000, nextRun: 1_700_086_400 },
+      { name: 'new', lastSuccess: null, nextRun: null },
+    ];
+    metrics.observe(() => ({ syncAge: 1.5, outboxPending: pending, jobs: { running: 2 }, schedules }));
     const first = await (await get('/metrics')).text();
     for (const line of [
       'steward_commands_total{command="user list",outcome="done"} 1',
@@ -82,13 +86,16 @@ describe('/metrics', () => {
       'steward_sync_age_seconds 1.5',
       'steward_outbox_pending 3',
       'steward_jobs{state="running"} 2',
+      'steward_schedule_last_success_timestamp_seconds{schedule="nightly"} 1700000000',
+      'steward_schedule_next_run_timestamp_seconds{schedule="nightly"} 1700086400',
       `steward_build_info{version="0.1.0",node="${process.versions.node}"} 1`,
     ])
       expect(first.split('\n')).toContain(line);
+    expect(first).not.toContain('schedule="new"');
     pending = 0;
     metrics.observe(() => ({ outboxPending: pending, jobs: {} }));
     const second = await (await get('/metrics')).text();
     expect(second).toContain('steward_outbox_pending 0\n');
-    expect(second).not.toMatch(/^steward_(jobs|sync_age_seconds)[{ ]/m);
+    expect(second).not.toMatch(/^steward_(jobs|sync_age_seconds|schedule_\w+)[{ ]/m);
   });
 });

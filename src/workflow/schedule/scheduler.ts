@@ -10,6 +10,7 @@ import type { Store } from '../../store/store.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { ScheduleOrigin, SettledJob } from '../job.ts';
 import type { JobRequest, Jobs } from '../jobs.ts';
+import { countedMissed } from './timetable.ts';
 import { asSchedule, jitterOf, runId, timetableOf, type Schedule } from './schedule.ts';
 
 const second = 1000;
@@ -359,7 +360,8 @@ function headline(schedule: Schedule | null, { name, dueAt, late, missed, asked 
   if (schedule === null) return [{ strong: name }, ' · removed while it ran'];
   const due = showTime(dueAt, schedule.timeZone);
   const lateness = late === 0 ? '' : `, ${duration(late)} late`;
-  const skipped = missed === 0 ? '' : `; ${missed === 1 ? 'one run before it was' : `${missed} runs before it were`} missed`;
+  const count = missed + 1 < countedMissed ? `${missed} runs` : `at least ${missed} runs`;
+  const skipped = missed === 0 ? '' : `; ${missed === 1 ? 'one run before it was' : `${count} before it were`} missed`;
   return [{ strong: schedule.name }, ' · ', { command: schedule.line }, asked ? ' · asked for' : ` · due ${due}${lateness}${skipped}`];
 }
 

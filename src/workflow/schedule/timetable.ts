@@ -8,8 +8,8 @@ const hour = 60 * minute;
 const day = 24 * hour;
 /** Every combination of date and day of the week comes back within 40 years, also past 2100, which is no leap year. */
 const horizon = 40 * 366 * day;
-/** Times that are counted one by one; more are told as "more than". */
-const countedMissed = 200;
+/** Times that are counted one by one; of more it is known that they are more. */
+export const countedMissed = 200;
 
 export interface Missed {
   /** The last time of the timetable that has passed. */
