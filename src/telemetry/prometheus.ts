@@ -42,7 +42,11 @@ export async function createPrometheusMetrics({ version, clock }: { version: str
     },
   });
   scheduleGauge('steward_schedule_last_success_timestamp_seconds', 'When a run of the schedule last ended well.', 'lastSuccess');
-  scheduleGauge('steward_schedule_next_run_timestamp_seconds', 'When it runs next; past where it is late, missing while paused.', 'nextRun');
+  scheduleGauge(
+    'steward_schedule_next_run_timestamp_seconds',
+    'When it runs next; past where it is late, missing while paused.',
+    'nextRun',
+  );
   new Gauge({ name: 'steward_build_info', help: 'The running version.', labelNames: ['version', 'node'], registers }).set(
     { version, node: process.versions.node },
     1,

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +16,9 @@ import { Jobs } from '../../../src/workflow/jobs.ts';
 import { jitterOf, runId } from '../../../src/workflow/schedule/schedule.ts';
 import { Scheduler, type Preparation, type PrepareRun } from '../../../src/workflow/schedule/scheduler.ts';
 import { Schedules, type NewSchedule } from '../../../src/workflow/schedule/schedules.ts';
+
+// Weeks of runs are written to a real file, each with its own fsync.
+jest.setTimeout(30_000);
 
 const minute = 60_000;
 const hour = 60 * minute;
