@@ -109,6 +109,7 @@ async function install(dir: string, synapse: Synapse): Promise<string> {
     '--registration-secret-file',
     synapse.registrationSharedSecretPath,
     ...people,
+    '--plain',
     '--yes',
   ]);
   return configPath;

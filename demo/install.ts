@@ -14,7 +14,7 @@ export interface Installed {
 }
 
 /** Runs `steward init` as an operator would, for two owners. The file that it goes on from has what it never asks for. */
-export async function install(program: string, configPath: string, synapse: Synapse, accounts: Accounts): Promise<void> {
+export async function install(program: string, configPath: string, synapse: Synapse, accounts: Accounts, plain: boolean): Promise<void> {
   const owners = ['alice', 'bob'].map((name) => [name, { user_ids: [accounts[name]?.userId], roles: ['owner'] }]);
   await mkdir(dirname(configPath), { recursive: true, mode: 0o700 });
   await writeFile(configPath, stringify({ http: { listen: `127.0.0.1:${await freePort()}` }, people: Object.fromEntries(owners) }), {
@@ -31,6 +31,7 @@ export async function install(program: string, configPath: string, synapse: Syna
     synapse.registrationSharedSecretPath,
     '--mode',
     'two-person',
+    ...(plain ? ['--plain'] : []),
     '--yes',
   ]);
 }

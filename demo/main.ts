@@ -10,10 +10,11 @@ import { parseScript } from './script/parse.ts';
 import { writeTranscript } from './transcript.ts';
 import { openWorld, type World } from './world.ts';
 
-const usage = `usage: npm run demo [-- [--keep DIR] [--script FILE] [--transcript OUT.json]]
+const usage = `usage: npm run demo [-- [--plain] [--keep DIR] [--script FILE] [--transcript OUT.json]]
 
 Starts a throw-away homeserver with Steward in its admin room. What you type is said there as alice.
 
+  --plain                 a room without encryption; otherwise everybody is at a client that encrypts
   --keep DIR              keep the data in DIR, and use them again next time
   --script FILE           play a script instead; exit code 0 when all was as expected, else 1
   --transcript OUT.json   write every event of the room at the end
@@ -52,7 +53,13 @@ whenOrphaned(() => void end(1));
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
-    options: { keep: { type: 'string' }, script: { type: 'string' }, transcript: { type: 'string' }, help: { type: 'boolean' } },
+    options: {
+      plain: { type: 'boolean', default: false },
+      keep: { type: 'string' },
+      script: { type: 'string' },
+      transcript: { type: 'string' },
+      help: { type: 'boolean' },
+    },
   });
   if (values.help === true) {
     process.stdout.write(usage);
@@ -66,7 +73,7 @@ async function main(): Promise<number> {
     values.script === undefined
       ? null
       : { path: values.script, statements: parseScript(await readFile(resolve(folder, values.script), 'utf8'), values.script) };
-  const world = await openWorld({ keep: values.keep, folder, progress: toStderr, cleanup });
+  const world = await openWorld({ keep: values.keep, plain: values.plain, folder, progress: toStderr, cleanup });
   try {
     if (script !== null) return (await runScript(world, script.statements, script.path)) ? 0 : 1;
     introduce(world);

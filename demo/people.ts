@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openClient, type MatrixClient } from '../kit/client.ts';
+import { openEncryptedClient, type EncryptedClient } from '../kit/encrypted-client.ts';
 import type { Account, Synapse } from '../kit/synapse.ts';
 
 /** Who lives on the demo's homeserver. */
@@ -33,17 +34,21 @@ export async function openAccounts(dir: string, synapse: Synapse): Promise<Accou
   return accounts;
 }
 
-/** The people of the demo in its room. */
+/** The people of the demo in its room; where it is encrypted, at clients that encrypt. */
 export class People {
   readonly #accounts: Accounts;
   readonly #url: string;
   readonly #roomId: string;
+  readonly #keysDir: string | null;
   readonly #seated = new Map<string, Promise<MatrixClient>>();
+  readonly #secure: EncryptedClient[] = [];
 
-  constructor(accounts: Accounts, url: string, roomId: string) {
+  /** @param keysDir where their keys lie between runs; null where there is no other run */
+  constructor(accounts: Accounts, url: string, roomId: string, keysDir: string | null) {
     this.#accounts = accounts;
     this.#url = url;
     this.#roomId = roomId;
+    this.#keysDir = keysDir;
   }
 
   /** Somebody who sits in the room; who does not yet is invited by alice. Errors: there is no such account. */
@@ -55,6 +60,14 @@ export class People {
     return client;
   }
 
+  /** Keeps the keys of everybody, and ends their clients. */
+  async close(): Promise<void> {
+    for (const client of this.#secure) {
+      await client.keepKeys();
+      client.close();
+    }
+  }
+
   async #seat(name: string): Promise<MatrixClient> {
     const account = this.#accounts[name];
     if (account === undefined) throw new Error(`there is no ${name} here; there are ${Object.keys(this.#accounts).join(', ')}`);
@@ -63,10 +76,22 @@ export class People {
       () => true,
       () => false,
     );
-    if (joined) return client;
+    if (joined) return this.#atItsClient(name, client, account);
     if (name === 'alice') throw new Error('alice cannot join the room');
     await (await this.seated('alice')).invite(this.#roomId, client.userId);
     await client.join(this.#roomId);
-    return client;
+    return this.#atItsClient(name, client, account);
+  }
+
+  async #atItsClient(name: string, client: MatrixClient, account: Account): Promise<MatrixClient> {
+    const isEncrypted = await client.getState(this.#roomId, 'm.room.encryption').then(
+      () => true,
+      () => false,
+    );
+    if (!isEncrypted) return client;
+    const keysPath = this.#keysDir === null ? undefined : join(this.#keysDir, `keys-${name}.json`);
+    const secure = await openEncryptedClient({ url: this.#url, ...account, ...(keysPath === undefined ? {} : { keysPath }) });
+    this.#secure.push(secure);
+    return secure;
   }
 }

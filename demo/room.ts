@@ -68,11 +68,23 @@ export class RoomLog {
   #add(event: RoomEvent): void {
     if (event.room_id !== this.roomId) return;
     if (event.unsigned?.['redacted_because'] !== undefined) this.#redacted.add(event.event_id);
-    if (this.#seen.has(event.event_id)) return;
+    if (this.#seen.has(event.event_id)) {
+      this.#nowReadable(event);
+      return;
+    }
     this.#seen.set(event.event_id, event);
     this.events.push(event);
     const redacts = redactionOf(event);
     if (redacts !== null) this.#redacted.add(redacts);
+    for (const listener of this.#listeners) listener(event);
+  }
+
+  /** An event whose key came late. */
+  #nowReadable(event: RoomEvent): void {
+    const before = this.#seen.get(event.event_id);
+    if (before?.type !== 'm.room.encrypted' || event.encrypted !== true) return;
+    this.#seen.set(event.event_id, event);
+    this.events[this.events.indexOf(before)] = event;
     for (const listener of this.#listeners) listener(event);
   }
 }

@@ -50,7 +50,7 @@ export function entryOf(event: RoomEvent, redacted: boolean): TranscriptEntry {
     relates_to: event.content['m.relates_to'] ?? null,
     reaction: reactionOf(event),
     redacted,
-    encrypted: event.type === 'm.room.encrypted',
+    encrypted: event.encrypted === true || event.type === 'm.room.encrypted',
     result: resultOf(event),
   };
 }

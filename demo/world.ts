@@ -17,6 +17,8 @@ import { StewardProcess } from './steward.ts';
 export interface WorldOptions {
   /** Folder of the data, of this time or an earlier one; without it they are thrown away. */
   keep: string | undefined;
+  /** Whether a room that is made now is not encrypted. */
+  plain: boolean;
   /** Relative paths start here. */
   folder: string;
   progress: Progress;
@@ -34,7 +36,7 @@ export interface World extends Stage {
 }
 
 /** Starts everything there is. Errors: with the end of the log of what did not start. */
-export async function openWorld({ keep, folder, progress, cleanup }: WorldOptions): Promise<World> {
+export async function openWorld({ keep, plain, folder, progress, cleanup }: WorldOptions): Promise<World> {
   const dir = keep === undefined ? await mkdtemp(join(tmpdir(), 'steward-demo-')) : resolve(folder, keep);
   if (keep === undefined) cleanup.defer(() => rm(dir, { recursive: true, force: true, maxRetries: 5 }));
   await mkdir(dir, { recursive: true });
@@ -55,11 +57,12 @@ export async function openWorld({ keep, folder, progress, cleanup }: WorldOption
   const isNew = !existsSync(installed);
   if (isNew) {
     progress('running steward init');
-    await install(program, configPath, synapse, accounts);
+    await install(program, configPath, synapse, accounts, plain);
     await writeFile(installed, '');
   }
   const { botId, roomId, healthUrl } = await readInstalled(configPath);
-  const people = new People(accounts, synapse.url, roomId);
+  const people = new People(accounts, synapse.url, roomId, keep === undefined ? null : dir);
+  cleanup.defer(() => people.close());
   const room = await RoomLog.open(await people.seated('alice'), roomId);
   cleanup.defer(() => {
     room.close();

@@ -1,4 +1,5 @@
-import { createCipheriv, createHash, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createClient, MatrixEvent, MatrixEventEvent } from 'matrix-js-sdk';
 import { OnlySignedDevicesIsolationMode } from 'matrix-js-sdk/lib/crypto-api/index.js';
@@ -16,6 +17,8 @@ export interface EncryptedClient extends MatrixClient {
   resetIdentity(): Promise<void>;
   /** The event as this client reads it; as it was when it cannot. */
   read(event: RoomEvent, ms?: number): Promise<RoomEvent>;
+  /** Keeps its identity and the keys of what it could read, for a later `openEncryptedClient` with the same `keysPath`. */
+  keepKeys(): Promise<void>;
   /** Ends its connection. */
   close(): void;
 }
@@ -24,20 +27,27 @@ export interface EncryptedClientOptions extends Credentials {
   password: string;
   /** Whether it cross-signs its device. Default true. */
   signed?: boolean;
+  /** File that an earlier `keepKeys` wrote, or will write. */
+  keysPath?: string;
 }
 
 /** How long an event waits for its key. */
 const patience = 5000;
 // The SDK tells its whole life on the console, through this one and what a client is given.
-// eslint-disable-next-line @typescript-eslint/no-deprecated -- there is no other way to quiet it
-(sdkLog as unknown as { setLevel(level: string): void }).setLevel('silent');
-const silent = { trace: nothing, debug: nothing, info: nothing, warn: nothing, error: nothing, getChild: () => silent };
+const silent = { log: nothing, trace: nothing, debug: nothing, info: nothing, warn: nothing, error: nothing, getChild: () => silent };
 function nothing(): void {
   // nothing
 }
+// eslint-disable-next-line @typescript-eslint/no-deprecated -- there is no other way to quiet it
+Object.assign(sdkLog, silent);
 
 /** Logs in on a new device, which lives as long as this process. */
-export async function openEncryptedClient({ password, signed = true, ...credentials }: EncryptedClientOptions): Promise<EncryptedClient> {
+export async function openEncryptedClient({
+  password,
+  signed = true,
+  keysPath,
+  ...credentials
+}: EncryptedClientOptions): Promise<EncryptedClient> {
   const plain = openClient(credentials);
   const session = await login(credentials.url, credentials.userId, password);
   const sdk = createClient({
@@ -62,8 +72,15 @@ export async function openEncryptedClient({ password, signed = true, ...credenti
         }
       },
     });
+  const kept = keysPath === undefined ? null : await readFile(keysPath, 'utf8').catch(() => null);
+  if (kept !== null) {
+    const { secrets, roomKeys } = JSON.parse(kept) as { secrets: never; roomKeys: string };
+    await crypto.importSecretsBundle?.(secrets);
+    await crypto.importRoomKeysAsJson(roomKeys);
+  }
   if (signed) await bootstrap(false);
-  crypto.setDeviceIsolationMode(new OnlySignedDevicesIsolationMode());
+  // With it on, what is not signed itself cannot even send.
+  if (signed) crypto.setDeviceIsolationMode(new OnlySignedDevicesIsolationMode());
   await sdk.startClient({ initialSyncLimit: 1, pollTimeout: 30_000 });
 
   const read = async (event: RoomEvent, ms = patience): Promise<RoomEvent> => {
@@ -134,11 +151,27 @@ export async function openEncryptedClient({ password, signed = true, ...credenti
     timeline: () => openTimeline((...request) => plain.request(...request), read),
     resetIdentity: () => bootstrap(true),
     read,
+    async keepKeys() {
+      if (keysPath === undefined) return;
+      const state = { secrets: await crypto.exportSecretsBundle?.(), roomKeys: await crypto.exportRoomKeysAsJson() };
+      await writeFile(keysPath, JSON.stringify(state), { mode: 0o600 });
+    },
     close: () => {
       sdk.stopClient();
     },
   };
   return client;
+}
+
+/** The file of a message, decrypted where it is encrypted. Errors: the bytes are not those that were described. */
+export async function downloadFile(client: MatrixClient, content: Content): Promise<Buffer> {
+  const file = content['file'] as { url: string; key: { k: string }; iv: string; hashes: { sha256: string } } | undefined;
+  if (file === undefined) return client.download(String(content['url']));
+  const ciphertext = await client.download(file.url);
+  if (createHash('sha256').update(ciphertext).digest('base64').replace(/=+$/, '') !== file.hashes.sha256.replace(/=+$/, ''))
+    throw new Error('the hash of the encrypted file is wrong');
+  const decipher = createDecipheriv('aes-256-ctr', Buffer.from(file.key.k, 'base64url'), Buffer.from(file.iv, 'base64'));
+  return Buffer.concat([decipher.update(ciphertext), decipher.final()]);
 }
 
 function encryptFile(bytes: Buffer): { bytes: Buffer; describe: (url: string) => Content } {

@@ -206,7 +206,7 @@ export function openRoom(core: Core, connect = connectTo): Room {
     log,
     userId,
   });
-  const identities = new Identities(pins, () => config.current, clock);
+  const identities = new Identities(pins, () => config.current, clock, core.audit);
   const sender = new Sender({
     client: clientNow,
     store,
@@ -272,6 +272,8 @@ export function openRoom(core: Core, connect = connectTo): Room {
       sender.wake();
       sender.kick();
       admin.handle(batch.fresh);
+      for (const changed of batch.changedIdentities)
+        alerts.happened({ id: changed === userId ? 'identity.replaced' : 'identity.changed', subject: changed, detail: changed });
       for (const invitation of batch.invitations) if (invitation.roomId !== roomId) void admin.decline(invitation);
     },
     ready: () => {
@@ -302,6 +304,7 @@ export function openRoom(core: Core, connect = connectTo): Room {
     admin.progress(job, finished);
   };
   hooks.self = () => ({ syncAge: connection.syncAge, degraded: connection.degraded?.message ?? null, outboxPending: outbox.pending() });
+  hooks.device = () => (encryption.isNeeded ? encryption.status() : Promise.resolve(null));
   encryption.warm();
   core.handovers.kick();
   // What an earlier run had taken in and not handled.
@@ -320,6 +323,7 @@ export function openRoom(core: Core, connect = connectTo): Room {
       await Promise.race([core.handovers.idle(), clock.sleep(second)]);
       await Promise.race([sender.idle(), clock.sleep(3 * second)]);
       sender.stop();
+      await Promise.race([encryption.idle(), clock.sleep(3 * second)]);
     },
   };
 }

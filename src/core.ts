@@ -8,7 +8,7 @@ import type { AlertChannel } from './alerts/channel.ts';
 import { createAlertChannels } from './alerts/channels.ts';
 import { systemClock, systemIds, type Clock, type Ids } from './clock.ts';
 import { allCommands } from './commands/all.ts';
-import type { CommandContext, Requester, SelfStatus } from './commands/context.ts';
+import type { CommandContext, DeviceStatus, Requester, SelfStatus } from './commands/context.ts';
 import { Dispatcher } from './commands/dispatch.ts';
 import { CommandExecutor } from './commands/executor.ts';
 import type { Gate } from './commands/gate.ts';
@@ -60,6 +60,7 @@ export interface CoreHooks {
   metrics: Metrics;
   /** What a connection adds to the status; null where there is none. */
   self: () => Pick<SelfStatus, 'syncAge' | 'degraded' | 'outboxPending'>;
+  device: () => Promise<DeviceStatus | null>;
   settled: (job: SettledJob) => void;
   progress: (job: Job, finished: number) => void;
   reloaded: (changed: readonly string[]) => void;
@@ -125,6 +126,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
   }
   const audit = new AuditLog(store, new AuditRows(store), clock);
   const jobStore = new JobStore(store);
+  const pins = new IdentityPins(store);
   const waiters = new ShellWaiters();
   const sink = new FileSink(
     config.current.secrets.file.dir ?? join(dataDir, 'secrets'),
@@ -139,6 +141,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
   const hooks: CoreHooks = {
     metrics: noMetrics,
     self: () => ({ syncAge: null, degraded: null, outboxPending: 0 }),
+    device: () => Promise.resolve(null),
     settled: () => undefined,
     progress: () => undefined,
     reloaded: () => undefined,
@@ -223,6 +226,8 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     audit,
     signal: stopping.signal,
     self: () => ({ version, startedAt, ...hooks.self() }),
+    identities: pins,
+    device: () => hooks.device(),
     lastUndoable: () => {
       const record = jobStore.lastUndoable(requester);
       return record === null ? null : asJob(record);
@@ -231,7 +236,6 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
       return reload('command');
     },
   });
-  const pins = new IdentityPins(store);
   const gates: Gate[] = [identityGate(pins, () => config.current)];
   const reads = new ReadCounts();
   const dispatcher = new Dispatcher(context, gates, reads);

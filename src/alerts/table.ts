@@ -17,6 +17,17 @@ const alert = (severity: Severity, title: string, next: string): AlertRecord => 
 export const alertTable = {
   'room.unheard': alert('critical', 'Steward does not hear its admin room', '`!server doctor` in the shell shows why.'),
 
+  'identity.changed': alert(
+    'critical',
+    'a person has another cross-signing identity, and can neither change anything nor approve',
+    'Ask them by another way than this room; then another person confirms it: `server crypto confirm PERSON`.',
+  ),
+  'identity.replaced': alert(
+    'critical',
+    "Steward's own cross-signing identity was replaced on the homeserver, and not by Steward",
+    'Do not trust what is said here before you know who did it; then `steward crypto reset` on the host.',
+  ),
+
   'doctor.homeserver': alert('critical', 'the homeserver does not answer', 'Start Synapse; `!server doctor` shows whether it answers.'),
   'doctor.token': alert('critical', "the homeserver does not take Steward's access token", 'Run `steward init` on the host.'),
   'doctor.admin': alert('critical', 'Steward is no server admin', 'Run `steward init` on the host.'),

@@ -19,6 +19,9 @@ export type AuditEvent =
   | 'steward.stopped'
   | 'access.stranger'
   | 'access.refused'
+  /** In an encrypted room: plain, undecryptable, or from a device that is not signed. */
+  | 'access.locked'
+  | 'identity.changed'
   /** How often a person read what, in the time since the last such record. */
   | 'access.reads'
   | 'secret.removed'

@@ -11,6 +11,7 @@ import { scheduleList } from './schedule/list.ts';
 import { schedulePause, scheduleResume } from './schedule/pause.ts';
 import { scheduleRemove } from './schedule/remove.ts';
 import { scheduleRun } from './schedule/run.ts';
+import { serverCrypto, serverCryptoConfirm } from './server/crypto.ts';
 import { serverDoctor } from './server/doctor.ts';
 import { serverReload } from './server/reload.ts';
 import { serverRestart } from './server/restart.ts';
@@ -40,6 +41,8 @@ const commands: readonly Command[] = [
   serverStatus,
   serverDoctor,
   serverVersion,
+  serverCrypto,
+  serverCryptoConfirm,
   serverReload,
   serverConfig,
   serverLogs,

@@ -10,6 +10,7 @@ import type { Ladder } from '../secrets/ladder.ts';
 import type { SecretSink } from '../secrets/sink.ts';
 import type { AgeRecipients } from '../store/age-recipients.ts';
 import type { Log } from '../telemetry/log.ts';
+import type { IdentityPins } from '../store/identity-pins.ts';
 import type { Job } from '../workflow/job.ts';
 import type { Schedules } from '../workflow/schedule/schedules.ts';
 import type { Registry } from './registry.ts';
@@ -27,6 +28,21 @@ export interface SelfStatus {
   /** Why it is degraded, or null. */
   degraded: string | null;
   outboxPending: number;
+}
+
+/** The device that encrypts, as it is now. */
+export interface DeviceStatus {
+  deviceId: string;
+  /** Its own key, to be compared by eye: Ed25519, unpadded base64. */
+  fingerprint: string;
+  /** Whether Steward's identity has signed it. */
+  signed: boolean;
+  /** Master key of Steward's own identity, or null before there is one. */
+  identity: string | null;
+  /** Megolm sessions that are kept. */
+  sessions: number;
+  /** Size of the snapshot. */
+  bytes: number;
 }
 
 /** What a command may use. It knows nothing of where it was typed, but for who asked. */
@@ -55,6 +71,10 @@ export interface CommandContext {
   /** Values of secret arguments, by argument name; only the shell can give any. */
   secrets: ReadonlyMap<string, Secret>;
   self(): SelfStatus;
+  /** Cross-signing identities, as they were first seen. */
+  identities: IdentityPins;
+  /** The device of the running daemon; null where nothing is encrypted, or no daemon runs. Throws Failures `crypto.*`. */
+  device(): Promise<DeviceStatus | null>;
   /** The requester's last done job that can be undone and was not, or null. */
   lastUndoable(): Job | null;
   /** Reads the configuration file again. Throws `config.invalid`; the old one stays then. */

@@ -141,6 +141,9 @@ export const failureTable = {
     'Look with the `info` command before you try again.',
   ),
 
+  'access.identity-unchanged': refused('There is no other identity to confirm.', '`server crypto` shows how each person stands.'),
+  'access.no-person': refused('There is no person of that name.', 'Names are those of `people:` in the configuration.'),
+
   'crypto.locked': refused(
     'The room is encrypted, and the message did not come from a device that is trusted.',
     'Verify the device in your client (its session is signed by you then), and send the command again.',

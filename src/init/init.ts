@@ -78,7 +78,7 @@ export async function init(given: InitOptions, io: InitIo): Promise<number> {
 
   const members = [...people.values()].flat();
   await requireMembers(bootstrap, bot, members);
-  const seats = { bootstrap, bot: identity, token, members };
+  const seats = { bootstrap, bot: identity, token, members, encrypted: !known.plain };
   const entered = roomId ?? (await enterRoom(room, seats));
   done(`room ${entered}`);
   for (const remark of await inspectRoom(seats, entered)) io.err(`warning: the room: ${remark}\n`);

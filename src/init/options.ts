@@ -19,6 +19,8 @@ export interface InitOptions {
   /** `new`, or the id of a room. */
   room: string;
   botLocalpart: string;
+  /** A new room is made without encryption. */
+  plain: boolean;
   /** Runs without a question. */
   yes: boolean;
 }
@@ -34,6 +36,7 @@ const flags = {
   'alert-webhook-file': { type: 'string' },
   room: { type: 'string', default: 'new' },
   'bot-localpart': { type: 'string', default: 'steward' },
+  plain: { type: 'boolean', default: false },
   yes: { type: 'boolean', default: false },
   help: { type: 'boolean', default: false },
 } as const;
@@ -52,6 +55,7 @@ Asks for what is missing. Running it again changes nothing; a run that broke off
   --mode two-person|single          whether a second person approves what destroys
   --alert-webhook-file FILE         address of a web hook off the homeserver
   --room new|ID                     a new admin room, or one that exists
+  --plain                           a new room without encryption
   --bot-localpart NAME              name of the bot's account (steward)
   --yes                             do not ask
 `;
@@ -75,6 +79,7 @@ export async function parseInitOptions(argv: readonly string[]): Promise<InitOpt
       values['alert-webhook-file'] === undefined ? undefined : await readFlagFile('--alert-webhook-file', values['alert-webhook-file']),
     room: values.room,
     botLocalpart: values['bot-localpart'],
+    plain: values.plain,
     yes: values.yes,
   };
 }

@@ -9,6 +9,8 @@ export interface AdminRoomOptions {
   token: Secret;
   /** Every account that gets a seat. */
   members: readonly string[];
+  /** Whether a new room is encrypted; one that exists is taken as it is. */
+  encrypted: boolean;
 }
 
 /** Marks the room in its first event, so that a broken run finds it again. */
@@ -48,6 +50,8 @@ export async function createAdminRoom(options: AdminRoomOptions): Promise<string
     await bootstrap.client({ method: 'POST', path: '/_matrix/client/v3/createRoom', body, token }),
   );
   const remarks = await inspectRoom(options, roomId);
+  const isEncrypted = (await stateOf(bootstrap, token, roomId)).has('m.room.encryption');
+  if (options.encrypted && !isEncrypted) remarks.push('it is not encrypted');
   if (remarks.length > 0)
     throw new Failure('homeserver.not-done', { attempted: `make the admin room ${roomId}`, reason: remarks.join('; ') });
   return roomId;
@@ -110,7 +114,7 @@ export async function inviteMembers({ bootstrap, token, members }: AdminRoomOpti
   return invited;
 }
 
-async function describeRoom({ bootstrap, bot, token, members }: AdminRoomOptions): Promise<Record<string, unknown>> {
+async function describeRoom({ bootstrap, bot, token, members, encrypted }: AdminRoomOptions): Promise<Record<string, unknown>> {
   const offered = readAnswer(capabilities, await bootstrap.client({ method: 'GET', path: '/_matrix/client/v3/capabilities', token }));
   // From version 12 on the creator stands above all levels and must not be listed.
   const isListed = Number.parseInt(offered.capabilities['m.room_versions']?.default ?? '1', 10) < 12;
@@ -125,6 +129,7 @@ async function describeRoom({ bootstrap, bot, token, members }: AdminRoomOptions
       { type: 'm.room.join_rules', content: { join_rule: 'invite' } },
       { type: 'm.room.history_visibility', content: { history_visibility: 'joined' } },
       { type: 'm.room.guest_access', content: { guest_access: 'forbidden' } },
+      ...(encrypted ? [{ type: 'm.room.encryption', content: { algorithm: 'm.megolm.v1.aes-sha2' } }] : []),
     ],
     power_level_content_override: {
       users: isListed ? { ...seats, [bot.userId]: 100 } : seats,

@@ -414,10 +414,17 @@ export class AdminRoom {
 
   /** 🔒 on the message, and one word about why for each session or sender. */
   #refuseLocked(event: InboxEvent, { why, session }: Locked): void {
-    const { store, sender, writer } = this.#options;
+    const { audit, store, sender, writer } = this.#options;
     const about = why === 'missing-key' || why === 'undecryptable' ? (session ?? '') : event.sender;
     const reply = { ...failureReply(new Failure('crypto.locked', lockedWords[why]), null), mentions: [event.sender] };
     store.transaction(() => {
+      audit.record({
+        event: 'access.locked',
+        actor: this.#actorOf(event),
+        eventId: event.eventId,
+        failure: 'crypto.locked',
+        detail: { why },
+      });
       writer.mark(event.eventId, '🔒');
       writer.reply(`locked-${why}-${about}`, reply, this.#placeOfEvent(event, null), null);
       this.#done(event);

@@ -112,7 +112,7 @@ async function expectWhole(of: ReturnType<typeof setting>): Promise<void> {
   expect(content('m.room.join_rules')).toMatchObject({ join_rule: 'invite' });
   expect(content('m.room.history_visibility')).toEqual({ history_visibility: 'joined' });
   expect(content('m.room.guest_access')).toEqual({ guest_access: 'forbidden' });
-  expect(content('m.room.encryption')).toBeUndefined();
+  expect(content('m.room.encryption')).toEqual({ algorithm: 'm.megolm.v1.aes-sha2' });
   for (const user of ['@alice:steward.test', '@bob:steward.test'])
     expect(content('m.room.member', user)).toMatchObject({ membership: 'invite' });
   for (const file of ['steward.yaml', 'secrets/access-token']) expect(statSync(join(of.dir, file)).mode & 0o777).toBe(0o600);

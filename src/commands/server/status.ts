@@ -22,6 +22,7 @@ export const serverStatus = defineRead({
     syncAgeMs: z.number().nullable(),
     degraded: z.string().nullable(),
     outboxPending: z.number(),
+    accept: z.string(),
   }),
   examples: ['server status'],
 
@@ -33,6 +34,7 @@ export const serverStatus = defineRead({
       syncAgeMs: self.syncAge === null ? null : Math.round(self.syncAge),
       degraded: self.degraded,
       outboxPending: self.outboxPending,
+      accept: ctx.config.encryption.accept,
     };
     try {
       const started = ctx.clock.monotonic();
@@ -79,10 +81,17 @@ export const serverStatus = defineRead({
       ['Steward', [`${result.steward}, up ${uptime(result.uptimeSeconds)}`]],
       ['last sync', [result.syncAgeMs === null ? 'none yet' : `${(result.syncAgeMs / 1000).toFixed(1)} s ago`]],
       ['degraded', result.degraded === null ? undefined : [result.degraded]],
+      ['commands from', result.accept === 'cross-signed' ? undefined : [acceptWords[result.accept] ?? result.accept]],
       ['to be sent', result.outboxPending === 0 ? undefined : [`${result.outboxPending} messages`]],
     ),
   ],
 });
+
+/** Settings that are weaker than the default are shown. */
+const acceptWords: Readonly<Record<string, string>> = {
+  tofu: 'cross-signed devices, and the first device of who has no cross-signing (`encryption.accept: tofu`)',
+  any: 'any device, signed or not (`encryption.accept: any`)',
+};
 
 function uptime(seconds: number): string {
   const days = Math.floor(seconds / 86_400);

@@ -8,6 +8,7 @@ import type { Log } from '../../telemetry/log.ts';
 import type { RecoveryStore } from '../../secrets/recovery.ts';
 import type { MatrixClient } from '../client.ts';
 import type { RoomEvent, SyncAnswer } from '../sync-types.ts';
+import type { DeviceStatus } from '../../commands/context.ts';
 import type { Device } from './device.ts';
 import { fromRecovery, toRecovery } from './recovery.ts';
 
@@ -50,6 +51,24 @@ export class Encryption {
   /** The device of the store, or null as long as there is none. */
   get deviceId(): string | null {
     return this.#options.devices.about()?.deviceId ?? null;
+  }
+
+  /** What there is to tell of this device. Throws as `exclusive` does. */
+  async status(): Promise<DeviceStatus> {
+    const { devices, pins, userId } = this.#options;
+    return this.exclusive(async (device) => ({
+      deviceId: device.deviceId,
+      fingerprint: device.fingerprint,
+      signed: await device.isSigned(),
+      identity: pins.get(userId)?.identity ?? null,
+      sessions: await device.sessionCount(),
+      bytes: devices.about()?.bytes ?? 0,
+    }));
+  }
+
+  /** Resolves when nothing is under way. */
+  async idle(): Promise<void> {
+    await this.#tail;
   }
 
   /** Notes a room's `m.room.encryption`, inside the caller's transaction. */

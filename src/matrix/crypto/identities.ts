@@ -1,3 +1,4 @@
+import { steward, type Audit } from '../../audit/audit.ts';
 import type { Clock } from '../../clock.ts';
 import type { Config } from '../../config/schema.ts';
 import type { IdentityPins } from '../../store/identity-pins.ts';
@@ -8,11 +9,13 @@ export class Identities {
   readonly #pins: IdentityPins;
   readonly #config: () => Config;
   readonly #clock: Clock;
+  readonly #audit: Audit;
 
-  constructor(pins: IdentityPins, config: () => Config, clock: Clock) {
+  constructor(pins: IdentityPins, config: () => Config, clock: Clock, audit: Audit) {
     this.#pins = pins;
     this.#config = config;
     this.#clock = clock;
+    this.#audit = audit;
   }
 
   /** The accounts that are followed whether or not they say something: those of people, and Steward's own. */
@@ -35,7 +38,9 @@ export class Identities {
 
   /** Keeps what `look` has found; the first identity of an account is pinned. @returns accounts that have another one now */
   note(found: ReadonlyMap<string, string>): string[] {
-    return [...found].filter(([userId, identity]) => this.#pins.observe(userId, identity, this.#clock.now())).map(([userId]) => userId);
+    const changed = [...found].flatMap(([userId, identity]) => (this.#pins.observe(userId, identity, this.#clock.now()) ? [userId] : []));
+    for (const userId of changed) this.#audit.record({ event: 'identity.changed', actor: steward, targets: [userId] });
+    return changed;
   }
 
   /** Whether what came from this device may be acted on, by `encryption.accept`. */
