@@ -119,6 +119,12 @@ test('a mistake is told when the schedule is added', async () => {
   }
   await steward.alice.say('!schedule add x 02:30 "user create y --password hunter2" -y');
   await steward.alice.hears((_body, event) => resultOf(event)?.error_id === 'usage.secret-in-command');
+  const bare = await steward.alice.say('!schedule add x 02:30 "user update-password carol hunter2" -y');
+  await until(
+    async () => (await steward.alice.history()).find(({ event_id: id }) => id === bare)?.content['body'] === undefined,
+    10_000,
+    'it is removed',
+  );
   const { exit, err } = await steward.shell('schedule', 'add', 'x', '02:30', 'user create y --password hunter2', '--yes');
   expect([exit, err]).toEqual([2, expect.stringContaining('usage.secret-in-command')]);
   expect(rows('SELECT * FROM schedules')).toEqual([]);
@@ -173,6 +179,14 @@ test('a schedule stops when the role of its maker goes, and goes on when somebod
   expect(resultOf(await steward.alice.ask('!schedule resume bobs'))?.outcome).toBe('done');
   await until(async () => (await reports('bobs')).length > before, 20_000, 'it runs again');
   await steward.alice.ask('!schedule remove bobs');
+});
+
+test('rows of a list come as a file', async () => {
+  await steward.alice.ask('!schedule add accounts "* * * * * *" "user list --csv" -y');
+  await steward.alice.hears((body) => body.startsWith('accounts · !user list --csv · due '));
+  const file = await steward.alice.hears((_body, event) => event.content['msgtype'] === 'm.file');
+  expect(file.content['filename']).toMatch(/\.csv$/);
+  await steward.alice.ask('!schedule remove accounts');
 });
 
 test('runs go on while the room is out of reach, and are told when it is back', async () => {

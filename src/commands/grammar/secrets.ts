@@ -30,6 +30,8 @@ export function mayHoldPassword(registry: Registry, line: string): boolean {
   const tokens = tokenise(line);
   const words = Array.isArray(tokens) ? tokens.map(({ value }) => value) : line.split(/\s+/u);
   const { command, rest } = meant(registry, words);
+  // A command line within one, such as that of a schedule.
+  if (rest.some((word) => /\s/u.test(word) && mayHoldPassword(registry, word))) return true;
   if (command?.secrets === undefined) return false;
   const options = [...ownOptions(command), ...sharedOptions(command)];
   const places = new Set(options.filter(({ positional }) => positional !== undefined).map(({ key }) => key));

@@ -5,8 +5,7 @@ import type { CommandContext } from '../context.ts';
 import { groupOf, type Command } from '../define.ts';
 import { planOf } from '../dispatch.ts';
 import { parseLine } from '../grammar/parse.ts';
-import { holdsSecret } from '../grammar/secrets.ts';
-import { leaveWords } from '../leave.ts';
+import { holdsSecret, mayHoldPassword } from '../grammar/secrets.ts';
 import { assertMayRequestInner } from './shared.ts';
 
 /** Groups and commands that talk with the person who typed them, or decide about others. */
@@ -24,7 +23,7 @@ export interface Inner {
 /** @throws Failure where it cannot run in a schedule, with the piece that is wrong */
 export async function readInner(ctx: CommandContext, typed: string, attempted: string): Promise<Inner> {
   const line = typed.trim().replace(/^!/, '');
-  if (holdsSecret(line)) throw new Failure('usage.secret-in-command', { attempted });
+  if (holdsSecret(line) || mayHoldPassword(ctx.registry, line)) throw new Failure('usage.secret-in-command', { attempted });
   const read = parseLine(ctx.registry, line, '');
   if (!read.ok) {
     const { failure, excerpt } = read.mistake;
@@ -44,7 +43,7 @@ export async function readInner(ctx: CommandContext, typed: string, attempted: s
     throw new Failure('schedule.not-schedulable', {
       attempted,
       reason: `\`${command.name}\` is ${plan.tier}${plan.reasons.length === 0 ? '' : `, because ${plan.reasons.join(' and ')}`}`,
-      hint: `A schedule has nobody to ask, and this ${leaveWords[plan.tier].replace(/^[^:]*: /, 'is for those who are asked: ')}.`,
+      hint: 'A schedule has nobody to ask when it runs. Type the command when it is wanted.',
     });
   return { command, line, tier: plan.tier, changes: plan.items.flatMap((item) => item.changes) };
 }
