@@ -2,9 +2,9 @@ import { type Progress, toStderr } from './cache.ts';
 import { ensureDebian, hasProgram } from './debian.ts';
 import { run } from './process.ts';
 
-/** Brings `age` and `age-keygen` of Debian. Errors: MissingPart. */
+/** Brings `age`, `age-keygen` and `zstd` of Debian. Errors: MissingPart. */
 export async function ensureAge(progress: Progress = toStderr): Promise<void> {
-  await ensureDebian(['age'], () => hasProgram('age'), progress);
+  await ensureDebian(['age', 'zstd'], () => hasProgram('age') && hasProgram('zstd'), progress);
 }
 
 /** Writes a fresh key as `age-keygen` does. Returns the recipient that files are encrypted to. */

@@ -1,5 +1,6 @@
+import { Backups } from './backup/backups.ts';
 import { mkdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { steward } from './audit/audit.ts';
 import { AuditLog } from './audit/log.ts';
 import { ReadCounts } from './audit/reads.ts';
@@ -28,6 +29,7 @@ import { Synapse } from './homeserver/synapse/synapse.ts';
 import type { Reply } from './reply/reply.ts';
 import { ageRung } from './secrets/age.ts';
 import { FileSink } from './secrets/file-sink.ts';
+import { BackupStore } from './store/backups.ts';
 import { AuditRows } from './store/audit-rows.ts';
 import { crashPoint } from './store/crash-point.ts';
 import { HostStack } from './stack/host/host.ts';
@@ -203,6 +205,20 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     others: { room: (synapse) => hooks.looks.room(synapse), crypto: (synapse) => hooks.looks.crypto(synapse) },
   });
   const ladder = new Ladder({ invite: inviteRung(() => homeserver().sendsResetMail()), age: ageRung(recipients) }, handovers);
+  const backups = memoised(
+    () => config.current.backup,
+    'backup.not-configured',
+    (settings) =>
+      new Backups({
+        settings,
+        store: new BackupStore(store),
+        clock,
+        log,
+        signingKeyPath: join(dataDir, 'backup-signing.key'),
+        configPath: resolve(config.path),
+        version,
+      }),
+  );
   const context = (requester: Requester, secrets: ReadonlyMap<string, Secret>): CommandContext => ({
     requester,
     secrets,
@@ -215,6 +231,9 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     },
     doctor,
     channels,
+    get backups() {
+      return backups();
+    },
     registry,
     sink,
     schedules,

@@ -1,5 +1,9 @@
 import { auditList } from './audit/list.ts';
 import { auditVerify } from './audit/verify.ts';
+import { backupCreate } from './backup/create.ts';
+import { backupInfo } from './backup/info.ts';
+import { backupList } from './backup/list.ts';
+import { backupVerify } from './backup/verify.ts';
 import type { Command } from './define.ts';
 import { help } from './help.ts';
 import { meAge, meAgeShow } from './me/age.ts';
@@ -55,6 +59,10 @@ const commands: readonly Command[] = [
   scheduleRun,
   meAge,
   meAgeShow,
+  backupCreate,
+  backupList,
+  backupInfo,
+  backupVerify,
 ];
 
 export const allCommands = (): Registry => new Registry(commands);

@@ -1,5 +1,6 @@
 import type { AuditLog } from '../audit/log.ts';
 import type { AlertChannel } from '../alerts/channel.ts';
+import type { Backups } from '../backup/backups.ts';
 import type { Clock, Ids } from '../clock.ts';
 import type { Config } from '../config/schema.ts';
 import type { Secret } from '../config/secret.ts';
@@ -56,6 +57,8 @@ export interface CommandContext {
   doctor: Doctor;
   /** The alert channels that the configuration names. */
   channels(): readonly AlertChannel[];
+  /** Throws `backup.not-configured` where no destination is. */
+  readonly backups: Backups;
   registry: Registry;
   sink: SecretSink;
   schedules: Schedules;

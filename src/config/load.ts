@@ -116,9 +116,17 @@ function withAbsolutePaths(config: Config, folder: string): Config {
   return {
     ...config,
     dataDir,
+    ...(config.backup === undefined ? {} : { backup: withAbsoluteBackup(config.backup, folder) }),
     ...(config.stack === undefined ? {} : { stack: withAbsoluteStack(config.stack, folder) }),
     secrets: { ...config.secrets, file: { ...file, dir: file.dir === undefined ? join(dataDir, 'secrets') : resolve(folder, file.dir) } },
   };
+}
+
+function withAbsoluteBackup(backup: NonNullable<Config['backup']>, folder: string): NonNullable<Config['backup']> {
+  const destinations = Object.entries(backup.destinations).map(
+    ([name, { directory }]) => [name, { directory: resolve(folder, directory) }] as const,
+  );
+  return { ...backup, destinations: Object.fromEntries(destinations) };
 }
 
 function withAbsoluteStack(stack: NonNullable<Config['stack']>, folder: string): NonNullable<Config['stack']> {

@@ -131,6 +131,33 @@ const stack = section({
     .meta({ example: { synapse: { unit: 'matrix-synapse.service' } } }),
 });
 
+const backup = section({
+  destinations: z
+    .record(
+      z.string().regex(/^[a-z][a-z0-9_-]*$/, 'lower-case letters, digits, _ and -'),
+      section({
+        directory: z.string().min(1).describe('A folder, on another disk than the data.').meta({ example: '/mnt/backup/matrix' }),
+      }),
+    )
+    .default({})
+    .describe('Where backups go; the first one is where `backup create` puts them when it is told nothing.')
+    .meta({ example: { disk: { directory: '/mnt/backup/matrix' } } }),
+  keys: section({
+    recipients: z
+      .array(z.string().regex(/^age1[a-z0-9]+$/, 'a recipient of age, such as age1…'))
+      .default([])
+      .describe("The admins' own recipients of age (`age-keygen -y my.key`). Each of them alone can open every backup."),
+    identity_file: secretFile
+      .optional()
+      .describe(
+        'File with an identity of age that opens backups without an admin: restores and whole checks need nobody then, and who has this machine has the backups.',
+      )
+      .meta({ secretFile: true, example: 'secrets/backup-identity' }),
+  })
+    .prefault({})
+    .describe('Who can open backups.'),
+});
+
 const alerts = section({
   webhook: section({
     url_file: secretFile
@@ -188,6 +215,7 @@ export const configSchema = section({
     .describe('Zone that times are shown in.'),
   homeserver: homeserver.optional().describe('The homeserver to administer; may be missing while there is none yet.'),
   room: room.optional().describe('The admin room.'),
+  backup: backup.optional().describe('Backups of the homeserver.'),
   stack: stack.optional().describe('Where the homeserver runs, for a Steward on the same machine.'),
   people: z
     .record(z.string(), person)

@@ -203,6 +203,44 @@ export const failureTable = {
   'stack.not-running': failed('The component does not run.', '`!server logs` shows the end of its log.'),
   'stack.scratch-failed': failed('No database could be made to try a backup in.', 'Is there space in `stack.scratch_dir`?', true),
 
+  'backup.not-configured': refused(
+    'No place for backups is configured.',
+    'Name one in `backup.destinations`, and who can open it in `backup.keys`.',
+  ),
+  'backup.no-recipient': refused(
+    'Nobody could open the backup.',
+    'Make a key with `age-keygen -o my.key`, keep it off this machine, and put its `age1…` into `backup.keys.recipients`.',
+  ),
+  'backup.unknown-destination': refused('There is no such destination.', 'See `backup.destinations` in the configuration.'),
+  'backup.not-found': failed('There is no such backup.', '`!backup list` shows them.'),
+  'backup.destination-full': failed(
+    'The place for backups is full.',
+    'Make space there, or name another place. Nothing of this backup was left.',
+    true,
+  ),
+  'backup.destination-failed': failed('The place for backups cannot be used.', 'Is it mounted, and may Steward write there?', true),
+  'backup.source-failed': failed(
+    'A part of the homeserver could not be copied whole, so there is no backup.',
+    'What the program said stands in the message. Nothing of this backup was left.',
+    true,
+  ),
+  'backup.missing': failed('An object of a backup is not where it was put.', 'Was it removed? Make a new backup: `!backup create`.'),
+  'backup.damaged': failed(
+    'A backup is not what was stored.',
+    'Do not restore from it. Make a new one: `!backup create`; look at the disk.',
+  ),
+  'backup.foreign': failed(
+    'The backup was made by another Steward.',
+    'Its signature cannot be checked here; its objects can: docs/restore-by-hand.md.',
+  ),
+  'backup.not-proven': failed(
+    'The backup was made, and does not hold what the database held.',
+    'Keep an older one. The reason stands in the message; it may be a fault of Steward or of the disk.',
+  ),
+  'backup.no-key': refused(
+    'Steward has no key that opens the backup.',
+    'An admin opens it by hand (docs/restore-by-hand.md); with `backup.keys.identity_file` Steward can.',
+  ),
   'backup.unreadable': failed('A copy cannot be read to its end.', 'Use another backup; `!backup list` shows which are proven.'),
 
   'schedule.not-found': failed('There is no schedule of that name.', '`!schedule list` shows them all.'),

@@ -134,6 +134,8 @@ export interface Stack {
   tarFiles(paths: readonly string[], signal: AbortSignal): SourceStream;
   /** One whole file as it is. */
   readFile(path: string): Promise<Buffer>;
+  /** Reads a dump to its end without loading it. Throws `backup.unreadable`. */
+  readDump(format: DatabaseDump['format'], data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>;
   /** An empty database to load a dump of this homeserver into; null with the reason where none can be had. */
   openScratch(
     format: DatabaseDump['format'],

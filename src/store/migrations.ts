@@ -303,4 +303,53 @@ export const migrations: readonly Migration[] = [
       ) STRICT;
     `,
   },
+  {
+    since: '0.2.0',
+    sql: `
+      -- Backups as they were made; the manifest in the destination is the truth.
+      CREATE TABLE backups (
+        id TEXT NOT NULL,
+        destination TEXT NOT NULL,
+        state TEXT NOT NULL,
+        started_at INTEGER NOT NULL,
+        finished_at INTEGER,
+        database_at INTEGER,
+        bytes INTEGER,
+        manifest TEXT,
+        content_level INTEGER,
+        object_level INTEGER,
+        proven_at INTEGER,
+        PRIMARY KEY (id, destination)
+      ) STRICT;
+
+      -- Keys of backups: the public half, and the private one sealed to the admins' recipients.
+      CREATE TABLE backup_epochs (
+        name TEXT PRIMARY KEY,
+        created_at INTEGER NOT NULL,
+        recipient TEXT NOT NULL,
+        sealed BLOB NOT NULL,
+        recipients TEXT NOT NULL
+      ) STRICT;
+
+      -- Which media each destination holds, and in which pack.
+      CREATE TABLE media_packs (
+        destination TEXT NOT NULL,
+        name TEXT NOT NULL,
+        backup TEXT NOT NULL,
+        pack TEXT NOT NULL,
+        PRIMARY KEY (destination, name)
+      ) STRICT;
+      CREATE TABLE media_files (
+        destination TEXT NOT NULL,
+        media_id TEXT NOT NULL,
+        pack TEXT NOT NULL,
+        PRIMARY KEY (destination, media_id)
+      ) STRICT, WITHOUT ROWID;
+      CREATE INDEX media_files_of ON media_files (destination, pack);
+      CREATE TABLE media_until (
+        destination TEXT PRIMARY KEY,
+        until INTEGER NOT NULL
+      ) STRICT;
+    `,
+  },
 ];

@@ -24,7 +24,8 @@ import { logsOf, restartComponent, statusOf, type ComponentSettings } from './co
 import { pathsOfMedia, tarOfMedia } from './media.ts';
 import { connect, factsOf, majorOf, openSnapshot, powersOf, type Access } from './postgres.ts';
 import { dumpProgram, hasProgram, postgresPrograms } from './programs.ts';
-import { feedShell, startScratchPostgres } from './scratch-postgres.ts';
+import { feedDecompressed } from './feed.ts';
+import { startScratchPostgres } from './scratch-postgres.ts';
 import { copySqlite, openSqlite, readerOf, sqliteFacts } from './sqlite.ts';
 import { tarOf } from './tar.ts';
 
@@ -190,6 +191,22 @@ export class HostStack implements Stack {
     });
   }
 
+  async readDump(format: DatabaseDump['format'], data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+    if (format === 'sqlite') {
+      await feedDecompressed({ reader: { name: 'cat', command: ['cat'] }, data, signal });
+      return;
+    }
+    const program = dumpProgram(this.#settings.postgresPrograms, await this.#major()).replace(/pg_dump$/, 'pg_restore');
+    await feedDecompressed({ reader: { name: 'pg_restore', command: [program, '-f', '/dev/null'] }, data, signal });
+  }
+
+  /** The server's major version; the oldest where it does not answer: any pg_restore reads a dump of its own time. */
+  async #major(): Promise<number> {
+    const access = this.#access(await this.#config());
+    if (access === null) return 0;
+    return onServer(access, majorOf).catch(() => 0);
+  }
+
   async openScratch(
     format: DatabaseDump['format'],
     signal: AbortSignal,
@@ -319,7 +336,7 @@ async function openScratchSqlite(dir: string): Promise<ScratchDatabase> {
   const opened = (): DatabaseSync => (database ??= openSqlite(path, true));
   return {
     load: async (chunks, signal) => {
-      await feedShell(`{ zstd -q -d -c >"$1"; echo "zstd $?" >&3; }`, [path], chunks, ['zstd'], signal);
+      await feedDecompressed({ reader: { name: 'dd', command: ['dd', 'bs=1M', `of=${path}`] }, data: chunks, signal });
     },
     rows: (sql) => readerOf(opened()).rows(sql),
     batches: (sql, size) => readerOf(opened()).batches(sql, size),

@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import { chown, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { finished, pipeline } from 'node:stream/promises';
+import { finished } from 'node:stream/promises';
 import type { Clock } from '../../clock.ts';
 import { Failure } from '../../failures/failure.ts';
+import { feedDecompressed } from './feed.ts';
 import type { ScratchDatabase } from '../stack.ts';
 import { batchesOf, connect, rowsOf } from './postgres.ts';
 
@@ -103,7 +104,14 @@ export async function startScratchPostgres({ programs, dir, clock, signal }: Scr
       return {
         rows: (sql) => rowsOf(client, sql),
         batches: (sql, size) => batchesOf(client, sql, size),
-        load: (chunks, during) => load(programs, home, chunks, during),
+        load: (data, during) => {
+          const options = ['--exit-on-error', '--no-owner', '--no-privileges', '-h', home, '-U', name, '-d', name];
+          return feedDecompressed({
+            reader: { name: 'pg_restore', command: [join(programs, 'pg_restore'), ...options] },
+            data,
+            signal: during,
+          });
+        },
         close: async () => {
           await client.end().catch(() => undefined);
           await stop();
@@ -118,66 +126,6 @@ export async function startScratchPostgres({ programs, dir, clock, signal }: Scr
     throw error instanceof Failure || signal.aborted
       ? error
       : new Failure('stack.scratch-failed', { attempted, reason: (error as Error).message, cause: error });
-  }
-}
-
-/** zstd frames through `zstd` and `pg_restore` into the scratch database, to the end. */
-async function load(programs: string, socket: string, chunks: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
-  const script = `{ zstd -q -d -c; echo "zstd $?" >&3; } | { "$@"; echo "pg_restore $?" >&3; }`;
-  const restore = [join(programs, 'pg_restore'), '--exit-on-error', '--no-owner', '--no-privileges', '-h', socket, '-U', name, '-d', name];
-  await feedShell(script, restore, chunks, ['zstd', 'pg_restore'], signal);
-}
-
-/**
- * Gives a shell's stages their input to the end.
- *
- * @param stages names that the script tells on descriptor 3 with their exit codes
- * @throws Failure `backup.unreadable` when one did not end with 0; whatever `chunks` throws
- */
-export async function feedShell(
-  script: string,
-  words: readonly string[],
-  chunks: AsyncIterable<Uint8Array>,
-  stages: readonly string[],
-  signal: AbortSignal,
-): Promise<void> {
-  const child = spawn('/bin/sh', ['-c', script, 'sh', ...words], { stdio: ['pipe', 'ignore', 'pipe', 'pipe'], detached: true });
-  const abort = (): void => {
-    try {
-      if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, 'SIGTERM');
-    } catch {
-      // It has ended by itself.
-    }
-  };
-  signal.addEventListener('abort', abort, { once: true });
-  let told = '';
-  let said = '';
-  child.stdio[3]?.on('data', (text: Buffer) => (told += text.toString()));
-  child.stderr?.on('data', (text: Buffer) => (said = (said + text.toString()).slice(-2000)));
-  const closed = new Promise<void>((resolve) => child.once('close', () => resolve()).once('error', () => resolve()));
-  try {
-    let broken: unknown = null;
-    const stdin = child.stdin;
-    if (stdin === null) throw new TypeError('a pipe was asked for');
-    await pipeline(chunks, stdin).catch((error: unknown) => {
-      // A stage that ended early tells why by itself; the source's own failure is the cause otherwise.
-      if ((error as NodeJS.ErrnoException).code !== 'EPIPE' && (error as NodeJS.ErrnoException).code !== 'ERR_STREAM_PREMATURE_CLOSE')
-        broken = error;
-    });
-    if (broken !== null) abort();
-    await closed;
-    if (broken !== null) throw broken as Error;
-    signal.throwIfAborted();
-    for (const stage of stages) {
-      const code = new RegExp(`^${stage} (\\d+)$`, 'm').exec(told)?.[1];
-      if (code !== '0')
-        throw new Failure('backup.unreadable', {
-          attempted: 'read the database dump to its end',
-          reason: `${stage} ended with exit code ${code ?? 'unknown'}${said.trim() === '' ? '' : `: ${said.trim().split('\n').at(-1) ?? ''}`}`,
-        });
-    }
-  } finally {
-    signal.removeEventListener('abort', abort);
   }
 }
 

@@ -1,0 +1,218 @@
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
+import { Transform, type TransformCallback } from 'node:stream';
+import { Decrypter, Encrypter } from 'age-encryption';
+import type { Secret } from '../config/secret.ts';
+import { Failure } from '../failures/failure.ts';
+
+/**
+ * Files of age (age-encryption.org/v1): the header is the library's, the payload is node:crypto's, which is fifteen times
+ * faster. The payload is chunks of 64 KiB under ChaCha20-Poly1305; the last one is marked, so that a cut is seen.
+ */
+
+const chunkSize = 65_536;
+const tagSize = 16;
+const sealedSize = chunkSize + tagSize;
+const nonceSize = 16;
+/** Sealed chunks that are handed on together. */
+const together = 16;
+/** The header's last line is `--- ` and its authentication, 43 characters of base64. */
+const lastLine = /\n--- [A-Za-z0-9+/]{43}\n/;
+const headerAtMost = 65_536;
+
+/** The key of one file, in memory only, and the header that says who can have it. */
+export interface FileKey {
+  header: Buffer;
+  key: Buffer;
+}
+
+/** A new file key for these recipients (`age1…`). Throws TypeError for what is no recipient. */
+export async function newFileKey(recipients: readonly string[]): Promise<FileKey> {
+  let key = Buffer.alloc(0);
+  const encrypter = new Encrypter();
+  for (const recipient of recipients) encrypter.addRecipient(recipient);
+  encrypter.addRecipient({
+    wrapFileKey: (fileKey) => {
+      key = Buffer.from(fileKey);
+      return [];
+    },
+  });
+  const empty = await encrypter.encrypt(new Uint8Array(0));
+  // What follows the header of an empty file: its nonce, and one empty chunk's tag.
+  return { header: Buffer.from(empty.subarray(0, empty.length - nonceSize - tagSize)), key };
+}
+
+function payloadKey(fileKey: Buffer, nonce: Buffer): Buffer {
+  return Buffer.from(hkdfSync('sha256', fileKey, nonce, 'payload', 32));
+}
+
+/** 11 bytes of counter, and one that marks the last chunk. */
+class ChunkNonce {
+  readonly bytes = Buffer.alloc(12);
+
+  next(): void {
+    for (let at = 10; at >= 0; at -= 1) {
+      this.bytes[at] = ((this.bytes[at] ?? 0) + 1) & 255;
+      if (this.bytes[at] !== 0) return;
+    }
+  }
+}
+
+/** Seals what passes. */
+export class AgeEncrypt extends Transform {
+  readonly #key: Buffer;
+  readonly #nonce = new ChunkNonce();
+  readonly #held = Buffer.allocUnsafeSlow(chunkSize);
+  #used = 0;
+  #out = Buffer.allocUnsafeSlow(together * sealedSize);
+  #filled = 0;
+
+  constructor({ header, key }: FileKey) {
+    super({ highWaterMark: together * sealedSize });
+    const nonce = randomBytes(nonceSize);
+    this.#key = payloadKey(key, nonce);
+    this.push(Buffer.concat([header, nonce]));
+  }
+
+  override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
+    for (let at = 0; at < chunk.length;) {
+      // A full chunk waits until more comes: the last one must not be empty.
+      if (this.#used === chunkSize) {
+        this.#seal(this.#held);
+        this.#used = 0;
+      }
+      if (this.#used === 0 && chunk.length - at > chunkSize) {
+        this.#seal(chunk.subarray(at, at + chunkSize));
+        at += chunkSize;
+        continue;
+      }
+      const taken = Math.min(chunkSize - this.#used, chunk.length - at);
+      chunk.copy(this.#held, this.#used, at, at + taken);
+      this.#used += taken;
+      at += taken;
+    }
+    done();
+  }
+
+  override _flush(done: TransformCallback): void {
+    this.#nonce.bytes[11] = 1;
+    this.#seal(this.#held.subarray(0, this.#used));
+    this.#hand();
+    done();
+  }
+
+  #seal(plain: Buffer): void {
+    const cipher = createCipheriv('chacha20-poly1305', this.#key, this.#nonce.bytes, { authTagLength: tagSize });
+    this.#put(cipher.update(plain));
+    cipher.final();
+    this.#put(cipher.getAuthTag());
+    this.#nonce.next();
+    if (this.#filled > this.#out.length - sealedSize) this.#hand();
+  }
+
+  #put(bytes: Buffer): void {
+    this.#filled += bytes.copy(this.#out, this.#filled);
+  }
+
+  #hand(): void {
+    if (this.#filled === 0) return;
+    this.push(this.#out.subarray(0, this.#filled));
+    this.#out = Buffer.allocUnsafeSlow(together * sealedSize);
+    this.#filled = 0;
+  }
+}
+
+/**
+ * Opens what passes; the first bytes are the file's header.
+ * Fails with `backup.damaged` at the first chunk that is not what was sealed, and at a cut; with `backup.no-key` when
+ * `keyOf` knows no key for the header.
+ */
+export class AgeDecrypt extends Transform {
+  readonly #keyOf: (header: Buffer) => Promise<Buffer | null>;
+  #key: Buffer | null = null;
+  readonly #nonce = new ChunkNonce();
+  #waiting: Buffer = Buffer.alloc(0);
+  #chunks = 0;
+
+  /** @param keyOf the file key that a header holds, or null; throws `backup.damaged` for one that was changed */
+  constructor(keyOf: (header: Buffer) => Promise<Buffer | null>) {
+    super({ highWaterMark: together * sealedSize });
+    this.#keyOf = keyOf;
+  }
+
+  override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
+    this.#waiting = this.#waiting.length === 0 ? chunk : Buffer.concat([this.#waiting, chunk]);
+    this.#advance().then(
+      () => done(),
+      (error: unknown) => done(error as Error),
+    );
+  }
+
+  override _flush(done: TransformCallback): void {
+    try {
+      if (this.#key === null) throw damaged('its header is cut');
+      // An empty last chunk is right only where there is nothing else.
+      if (this.#waiting.length < tagSize || (this.#waiting.length === tagSize && this.#chunks > 0)) throw damaged('its end is cut off');
+      this.#nonce.bytes[11] = 1;
+      this.#open(this.#key, this.#waiting);
+      done();
+    } catch (error) {
+      done(error as Error);
+    }
+  }
+
+  async #advance(): Promise<void> {
+    if (this.#key === null) {
+      const header = headerOf(this.#waiting);
+      if (header === null || this.#waiting.length < header.length + nonceSize) {
+        if (this.#waiting.length > headerAtMost) throw damaged('it is no age file');
+        return;
+      }
+      const key = await this.#keyOf(header);
+      if (key === null) throw new Failure('backup.no-key');
+      this.#key = payloadKey(key, this.#waiting.subarray(header.length, header.length + nonceSize));
+      this.#waiting = this.#waiting.subarray(header.length + nonceSize);
+    }
+    // The last chunk is known only by the end: one whole chunk always waits.
+    while (this.#waiting.length > sealedSize) {
+      this.#open(this.#key, this.#waiting.subarray(0, sealedSize));
+      this.#waiting = this.#waiting.subarray(sealedSize);
+    }
+  }
+
+  #open(key: Buffer, sealed: Buffer): void {
+    const decipher = createDecipheriv('chacha20-poly1305', key, this.#nonce.bytes, { authTagLength: tagSize });
+    decipher.setAuthTag(sealed.subarray(sealed.length - tagSize));
+    const plain = decipher.update(sealed.subarray(0, sealed.length - tagSize));
+    try {
+      decipher.final();
+    } catch {
+      throw damaged(`the piece at ${this.#chunks * chunkSize} is not what was sealed, or the end is cut off`);
+    }
+    this.#chunks += 1;
+    this.#nonce.next();
+    if (plain.length > 0) this.push(plain);
+  }
+}
+
+/** Finds the file key by identities (`AGE-SECRET-KEY-1…`). */
+export function keyByIdentities(identities: readonly Secret[]): (header: Buffer) => Promise<Buffer | null> {
+  return async (header) => {
+    const decrypter = new Decrypter();
+    for (const identity of identities) decrypter.addIdentity(identity.reveal());
+    try {
+      return Buffer.from(await decrypter.decryptHeader(header));
+    } catch (error) {
+      if ((error as Error).message.startsWith('no identity matched')) return null;
+      throw damaged('its header is not what was sealed');
+    }
+  };
+}
+
+/** The header with its last line, or null as long as it is not whole. */
+export function headerOf(start: Buffer): Buffer | null {
+  const text = start.subarray(0, headerAtMost).toString('latin1');
+  const end = lastLine.exec(text);
+  return end === null ? null : start.subarray(0, end.index + end[0].length);
+}
+
+const damaged = (reason: string): Failure => new Failure('backup.damaged', { attempted: 'open an age file', reason });

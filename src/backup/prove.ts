@@ -1,0 +1,107 @@
+import { Failure } from '../failures/failure.ts';
+import type { DatabaseDump, ScratchDatabase, Snapshot } from '../stack/stack.ts';
+
+/** What the dump and the database must agree on, counted in the dump's own view. */
+export interface Fingerprint {
+  /** Rows by table. */
+  rows: ReadonlyMap<string, number>;
+  /** Each column with its type, each index with its definition; sorted. */
+  schema: readonly string[];
+  /** Last values of the sequences, by name. */
+  sequences: ReadonlyMap<string, bigint>;
+}
+
+/** The one table whose rows are left out of every backup. */
+const leftOut = 'e2e_one_time_keys_json';
+
+/** Sequences that Synapse holds against its table of stream positions when it starts, by the stream's name. */
+const streamSequences: Readonly<Record<string, string>> = {
+  account_data: 'account_data_sequence',
+  caches: 'cache_invalidation_stream_seq',
+  device_lists_stream: 'device_lists_sequence',
+  e2e_cross_signing_keys: 'e2e_cross_signing_keys_sequence',
+  events: 'events_stream_seq',
+  presence_stream: 'presence_stream_sequence',
+  push_rules_stream: 'push_rules_stream_sequence',
+  pushers: 'pushers_sequence',
+  receipts: 'receipts_sequence',
+  to_device: 'device_inbox_sequence',
+};
+
+const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
+
+export async function fingerprint(view: Snapshot, format: DatabaseDump['format']): Promise<Fingerprint> {
+  const names =
+    format === 'pg_dump'
+      ? await view.rows(`SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public' ORDER BY 1`)
+      : await view.rows(`SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY 1`);
+  const rows = new Map<string, number>();
+  for (const { name } of names) {
+    const [row] = await view.rows(`SELECT count(*) AS n FROM ${quoted(String(name))}`);
+    rows.set(String(name), Number(row?.['n']));
+  }
+  const schema =
+    format === 'pg_dump'
+      ? await view.rows(`SELECT table_name || '.' || column_name || ' ' || data_type AS line FROM information_schema.columns WHERE table_schema = 'public'
+          UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
+          UNION ALL SELECT 'invalid ' || indexrelid::regclass FROM pg_index WHERE NOT indisvalid
+          ORDER BY 1`)
+      : await view.rows(`SELECT type || ' ' || name || ' ' || coalesce(sql, '') AS line FROM sqlite_master ORDER BY 1`);
+  return { rows, schema: schema.map(({ line }) => String(line)), sequences: format === 'pg_dump' ? await sequencesOf(view) : new Map() };
+}
+
+/** Sequences are not part of a view: they are read before the dump, and a dump may only have later values. */
+export async function sequencesOf(view: Snapshot): Promise<Map<string, bigint>> {
+  const rows = await view.rows(
+    `SELECT sequencename AS name, coalesce(last_value, 0)::text AS value FROM pg_sequences WHERE schemaname = 'public'`,
+  );
+  return new Map(rows.map(({ name, value }) => [String(name), BigInt(String(value))]));
+}
+
+/**
+ * Compares what was loaded with what the database held.
+ *
+ * @returns how many tables and rows are the same
+ * @throws Failure `backup.not-proven` with the first difference
+ */
+export async function compare(
+  scratch: ScratchDatabase,
+  live: Fingerprint,
+  format: DatabaseDump['format'],
+): Promise<{ tables: number; rows: number }> {
+  if (format === 'sqlite') {
+    const [check] = await scratch.rows('PRAGMA integrity_check');
+    if (check?.['integrity_check'] !== 'ok') throw different(`SQLite finds it damaged: ${String(check?.['integrity_check'])}`);
+  }
+  const loaded = await fingerprint(scratch, format);
+  let rows = 0;
+  for (const [table, count] of live.rows) {
+    const want = table === leftOut ? 0 : count;
+    const have = loaded.rows.get(table);
+    if (have !== want) throw different(have === undefined ? `it lacks the table ${table}` : `${table} has ${have} rows of ${want}`);
+    rows += have;
+  }
+  const missing = live.schema.find((line) => !loaded.schema.includes(line)) ?? loaded.schema.find((line) => !live.schema.includes(line));
+  if (missing !== undefined) throw different(`its schema is another one: ${missing.slice(0, 200)}`);
+  for (const [name, value] of live.sequences) {
+    const have = loaded.sequences.get(name);
+    if (have === undefined || have < value) throw different(`its sequence ${name} is at ${String(have)}, before ${value}`);
+  }
+  if (format === 'pg_dump') await assertSequencesAhead(scratch, loaded.sequences);
+  return { tables: live.rows.size, rows };
+}
+
+/** Synapse refuses to start on a database whose sequences are behind its streams. */
+async function assertSequencesAhead(scratch: ScratchDatabase, sequences: ReadonlyMap<string, bigint>): Promise<void> {
+  const positions = await scratch.rows(
+    `SELECT stream_name AS name, max(stream_id)::text AS position FROM stream_positions GROUP BY stream_name`,
+  );
+  for (const { name, position } of positions) {
+    const sequence = streamSequences[String(name)];
+    const value = sequence === undefined ? undefined : sequences.get(sequence);
+    if (value !== undefined && value < BigInt(String(position)))
+      throw different(`its sequence ${sequence ?? ''} is behind the stream ${String(name)}`);
+  }
+}
+
+const different = (reason: string): Failure => new Failure('backup.not-proven', { attempted: 'prove the backup', reason });

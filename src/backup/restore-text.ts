@@ -1,0 +1,45 @@
+import type { Manifest } from './manifest.ts';
+
+/** RESTORE.txt: what to type on a machine that has `age`, `zstd`, `pg_restore` and `tar`, and nothing else. */
+export function restoreText(manifest: Pick<Manifest, 'id' | 'server' | 'objects' | 'epochs'>): string {
+  const { id, server, objects, epochs } = manifest;
+  const of = (role: string) => objects.filter((object) => object.role === role);
+  const keyFile = (epoch: string): string => `epoch-${epoch}.key`;
+  const open = ({ name, epoch }: { name: string; epoch: string }): string => `age -d -i ${keyFile(epoch)} ${name}`;
+  const database = of('database').map((object) =>
+    server.database.kind === 'pg_dump'
+      ? [
+          `createdb -T template0 -E UTF8 --locale=C -O synapse synapse_restored`,
+          `${open(object)} | zstd -d | pg_restore --exit-on-error --no-owner --role=synapse -d synapse_restored`,
+        ].join('\n')
+      : `${open(object)} | zstd -d > homeserver.db`,
+  );
+  return `Backup ${id} of the Matrix homeserver ${server.name}.
+
+Everything here can be opened with age, zstd, pg_restore and tar. Stop the homeserver first, and never run two servers
+with one name and one signing key. Type all lines in the folder that holds ${id}.
+
+1. The keys. my.key is the file with your own identity of age.
+
+${epochs.map(({ name, object }) => `age -d -i my.key ${object} > ${keyFile(name)}`).join('\n')}
+
+2. The database (${server.database.kind === 'pg_dump' ? `PostgreSQL ${server.database.major ?? ''} or newer` : 'SQLite'}). One-time keys are not in it, on purpose.
+
+${database.join('\n')}
+
+3. The media, into the folder that \`media_store_path\` names. All packs, in this order.
+
+${of('media')
+  .map((object) => `${open(object)} | tar -x -p -C media_store`)
+  .join('\n')}
+
+4. The signing key, the configuration and the files with secrets, at their own paths below the folder \`restored\`.
+
+mkdir -p restored
+${[...of('signing-key'), ...of('config'), ...of('secrets')].map((object) => `${open(object)} | tar -x -p -C restored`).join('\n')}
+
+5. Remove the keys of step 1.
+
+rm ${epochs.map(({ name }) => keyFile(name)).join(' ')}
+`;
+}

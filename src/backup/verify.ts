@@ -1,0 +1,131 @@
+import { createHash, type Hash, type KeyObject } from 'node:crypto';
+import { Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { Failure } from '../failures/failure.ts';
+import type { Stack } from '../stack/stack.ts';
+import type { Destination, Stored } from './destinations/destination.ts';
+import { manifestShape, proofShape, readRecord, type Manifest, type ManifestObject, type Proof } from './manifest.ts';
+import { opened } from './object.ts';
+
+export type ObjectLevel = 0 | 1 | 2;
+
+export interface VerifyOptions {
+  id: string;
+  destination: Destination;
+  stack: Stack;
+  signer: KeyObject;
+  /** SHA-256 of the manifest as the catalogue knows it, or null. */
+  known: string | null;
+  level: ObjectLevel;
+  /** Finds the file key of a header; needed at level 2. */
+  keyOf: ((header: Buffer) => Promise<Buffer | null>) | null;
+  signal: AbortSignal;
+}
+
+const recordAtMost = 64 << 20;
+
+/**
+ * Looks at what is stored: 0, every object is there with its size, and no other; 1, each is read and hashed; 2, each is opened
+ * and its content hashed, and the dump read to its end.
+ *
+ * @throws Failure `backup.missing`, `backup.damaged`, `backup.unreadable`, `backup.no-key`
+ */
+export async function verifyObjects(options: VerifyOptions): Promise<Manifest> {
+  const { id, destination, signer, known, level, signal } = options;
+  const { manifest, text } = await readManifest(destination, id, signer);
+  const attempted = `verify ${id} in ${destination.name}`;
+  if (known !== null && createHash('sha256').update(text).digest('hex') !== known)
+    throw new Failure('backup.damaged', { attempted, reason: 'its manifest is another one than was written' });
+  const objects: { name: string; stored: Stored }[] = [
+    ...manifest.objects,
+    ...manifest.epochs.map(({ object, stored }) => ({ name: object, stored })),
+  ];
+  await assertComplete(destination, id, objects, attempted);
+  for (const object of objects) {
+    if (level === 0) continue;
+    const full = manifest.objects.find(({ name }) => name === object.name);
+    if (level === 2 && full !== undefined) await openWhole(options, full, manifest);
+    else await hashOf(destination, object.name, object.stored, signal);
+  }
+  return manifest;
+}
+
+/** Every object with its size, and nothing that the manifest does not know. */
+async function assertComplete(
+  destination: Destination,
+  id: string,
+  objects: readonly { name: string; stored: Stored }[],
+  attempted: string,
+): Promise<void> {
+  for (const { name, stored } of objects) {
+    const size = await destination.size(name);
+    if (size === null) throw new Failure('backup.missing', { attempted, reason: `${name} is not there` });
+    if (size !== stored.bytes) throw new Failure('backup.damaged', { attempted, reason: `${name} has ${size} bytes of ${stored.bytes}` });
+  }
+  const expected = new Set([...objects.map(({ name }) => name), `${id}/manifest.json`, `${id}/proof.json`, `${id}/RESTORE.txt`]);
+  for await (const { name } of destination.list(`${id}/`))
+    if (!expected.has(name)) throw new Failure('backup.damaged', { attempted, reason: `${name} is not in the manifest` });
+}
+
+/** Reads an object to its end. @throws Failure `backup.damaged` when it is not what was stored */
+export async function hashOf(destination: Destination, name: string, stored: Stored, signal: AbortSignal): Promise<void> {
+  const hash = createHash('sha256');
+  for await (const chunk of destination.get(name)) {
+    signal.throwIfAborted();
+    hash.update(chunk);
+  }
+  if (hash.digest('hex') !== stored.sha256) throw changed(destination, name);
+}
+
+async function openWhole({ destination, stack, keyOf, signal }: VerifyOptions, object: ManifestObject, manifest: Manifest): Promise<void> {
+  if (keyOf === null) throw new Failure('backup.no-key', { attempted: `open ${object.name}` });
+  const stored = createHash('sha256');
+  const content = createHash('sha256');
+  const plain = hashed(opened(hashed(destination.get(object.name), stored, signal), keyOf), content, signal);
+  if (object.role === 'database') await stack.readDump(manifest.server.database.kind, plain, signal);
+  else await pipeline(plain, new Writable({ write: (_chunk, _encoding, done) => done() }));
+  if (stored.digest('hex') !== object.stored.sha256 || content.digest('hex') !== object.source.sha256)
+    throw changed(destination, object.name);
+}
+
+async function* hashed(chunks: AsyncIterable<Uint8Array>, hash: Hash, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    signal.throwIfAborted();
+    hash.update(chunk);
+    yield chunk;
+  }
+}
+
+const changed = (destination: Destination, name: string): Failure =>
+  new Failure('backup.damaged', { attempted: `verify ${name} in ${destination.name}`, reason: 'its content is not what was stored' });
+
+/** @throws Failure `backup.not-found` without a manifest, `backup.damaged`, `backup.foreign` */
+export async function readManifest(destination: Destination, id: string, signer: KeyObject): Promise<{ manifest: Manifest; text: string }> {
+  const name = `${id}/manifest.json`;
+  if ((await destination.size(name)) === null)
+    throw new Failure('backup.not-found', { attempted: `read the backup ${id}`, reason: `${destination.name} has no manifest of it` });
+  const text = await textOf(destination, name);
+  const manifest = readRecord(text, manifestShape, signer, `${name} in ${destination.name}`);
+  if (manifest.id !== id)
+    throw new Failure('backup.damaged', { attempted: `read ${name}`, reason: `it is the manifest of ${manifest.id}` });
+  return { manifest, text };
+}
+
+/** The proof beside a manifest; null where there is none, or one of another manifest. */
+export async function readProof(destination: Destination, id: string, signer: KeyObject, manifest: string): Promise<Proof | null> {
+  const name = `${id}/proof.json`;
+  if ((await destination.size(name)) === null) return null;
+  const proof = readRecord(await textOf(destination, name), proofShape, signer, `${name} in ${destination.name}`);
+  return proof.id === id && proof.manifest === createHash('sha256').update(manifest).digest('hex') ? proof : null;
+}
+
+async function textOf(destination: Destination, name: string): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of destination.get(name)) {
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes > recordAtMost) throw new Failure('backup.damaged', { attempted: `read ${name}`, reason: 'it is far too large' });
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}

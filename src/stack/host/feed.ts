@@ -1,0 +1,87 @@
+import { spawn } from 'node:child_process';
+import { finished, pipeline } from 'node:stream/promises';
+import { createZstdDecompress } from 'node:zlib';
+import { Failure } from '../../failures/failure.ts';
+import type { Producer } from '../stream.ts';
+import { hasProgram } from './programs.ts';
+
+const saidAtMost = 2000;
+const through = '{ zstd -q -d -c; echo "zstd $?" >&3; } | { "$@"; echo "reader $?" >&3; }';
+const alone = '"$@"; echo "reader $?" >&3';
+
+/**
+ * Gives zstd frames, decompressed, to a program until their end.
+ *
+ * @throws Failure `backup.unreadable` when a stage did not end with 0; whatever `data` throws
+ */
+export async function feedDecompressed({
+  reader,
+  data,
+  signal,
+}: {
+  reader: Producer;
+  data: AsyncIterable<Uint8Array>;
+  signal: AbortSignal;
+}): Promise<void> {
+  const zstd = await hasProgram('zstd');
+  const child = spawn('/bin/sh', ['-c', zstd ? through : alone, 'sh', ...reader.command], {
+    stdio: ['pipe', 'ignore', 'pipe', 'pipe'],
+    // A group of its own, so that all stages can be ended together.
+    detached: true,
+  });
+  const { stdin } = child;
+  if (stdin === null) throw new TypeError('a pipe was asked for');
+  const end = (): void => {
+    try {
+      if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, 'SIGTERM');
+    } catch {
+      // It has ended by itself.
+    }
+  };
+  signal.addEventListener('abort', end, { once: true });
+  let told = '';
+  let said = '';
+  child.stdio[3]?.on('data', (text: Buffer) => (told += text.toString()));
+  child.stderr?.on('data', (text: Buffer) => (said = (said + text.toString()).slice(-saidAtMost)));
+  const closed = new Promise<void>((resolve) => {
+    child.once('close', () => resolve()).once('error', () => resolve());
+  });
+  // A program that ended early closes its input; its exit code tells why. What the source throws is the source's.
+  let broken: unknown = null;
+  async function* source(): AsyncGenerator<Uint8Array> {
+    try {
+      yield* data;
+    } catch (error) {
+      broken = error;
+      throw error;
+    }
+  }
+  let unreadable: unknown = null;
+  stdin.on('error', () => undefined);
+  try {
+    if (zstd) await pipeline(source, stdin).catch(() => undefined);
+    else {
+      const decompress = createZstdDecompress();
+      decompress.on('error', (error) => (unreadable = error));
+      await pipeline(source, decompress, stdin).catch(() => undefined);
+    }
+    if (broken !== null) end();
+    await finished(stdin, { readable: false }).catch(() => undefined);
+    await closed;
+  } finally {
+    signal.removeEventListener('abort', end);
+  }
+  if (broken !== null) throw broken as Error;
+  signal.throwIfAborted();
+  const stages = [...(zstd ? ['zstd'] : []), 'reader'];
+  for (const stage of stages) {
+    const code = new RegExp(`^${stage} (\\d+)$`, 'm').exec(told)?.[1] ?? 'unknown';
+    if (code === '0' && unreadable === null) continue;
+    const last = said.trim().split('\n').at(-1) ?? '';
+    throw new Failure('backup.unreadable', {
+      attempted: 'read the database dump to its end',
+      reason: `${stage === 'reader' ? reader.name : stage} ended with exit code ${code}${last === '' ? '' : `: ${last.slice(0, 300)}`}`,
+      cause: unreadable,
+    });
+  }
+}

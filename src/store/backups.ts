@@ -1,0 +1,198 @@
+import type { Store } from './store.ts';
+
+export type BackupState = 'making' | 'complete';
+
+/** A backup as the catalogue knows it; the destination's manifest is the truth. */
+export interface BackupRow {
+  id: string;
+  destination: string;
+  state: BackupState;
+  startedAt: number;
+  finishedAt: number | null;
+  /** When the database was as it is in the dump. */
+  databaseAt: number | null;
+  /** Of the objects that it added. */
+  bytes: number | null;
+  /** SHA-256 of the manifest. */
+  manifest: string | null;
+  /** Levels that are proven, and when; null for none. */
+  contentLevel: number | null;
+  objectLevel: number | null;
+  provenAt: number | null;
+}
+
+export interface EpochRow {
+  name: string;
+  createdAt: number;
+  /** `age1…`: what backups are sealed to. */
+  recipient: string;
+  /** The private half, sealed to the admins' recipients: an age file. */
+  sealed: Buffer;
+  /** Whom it is sealed to. */
+  recipients: readonly string[];
+}
+
+/** A pack of media that a destination holds. */
+export interface PackRow {
+  name: string;
+  epoch: string;
+  source: { bytes: number; sha256: string };
+  stored: { bytes: number; sha256: string };
+  /** The list of its files, an object of its own. */
+  index: { name: string; source: { bytes: number; sha256: string }; stored: { bytes: number; sha256: string } };
+  files: number;
+}
+
+/** The catalogue of backups, the epochs' keys and the media that each destination holds. */
+export class BackupStore {
+  readonly #store: Store;
+
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  transaction<T>(work: () => T): T {
+    return this.#store.transaction(work);
+  }
+
+  begin(id: string, destination: string, startedAt: number): void {
+    this.#run("INSERT INTO backups (id, destination, state, started_at) VALUES (?, ?, 'making', ?)", id, destination, startedAt);
+  }
+
+  complete(row: Pick<BackupRow, 'id' | 'destination'> & { finishedAt: number; databaseAt: number; bytes: number; manifest: string }): void {
+    this.#run(
+      "UPDATE backups SET state = 'complete', finished_at = ?, database_at = ?, bytes = ?, manifest = ? WHERE id = ? AND destination = ?",
+      row.finishedAt,
+      row.databaseAt,
+      row.bytes,
+      row.manifest,
+      row.id,
+      row.destination,
+    );
+  }
+
+  /** Takes back what a backup that was not finished has written here. */
+  forget(id: string, destination: string): void {
+    this.transaction(() => {
+      this.#run(
+        'DELETE FROM media_files WHERE destination = ? AND pack IN (SELECT name FROM media_packs WHERE destination = ? AND backup = ?)',
+        destination,
+        destination,
+        id,
+      );
+      this.#run('DELETE FROM media_packs WHERE destination = ? AND backup = ?', destination, id);
+      this.#run('DELETE FROM backups WHERE id = ? AND destination = ?', id, destination);
+    });
+  }
+
+  setContent(id: string, destination: string, level: number, at: number): void {
+    this.#run('UPDATE backups SET content_level = ?, proven_at = ? WHERE id = ? AND destination = ?', level, at, id, destination);
+  }
+
+  /** Null takes a proof back. */
+  setObject(id: string, destination: string, level: number | null, at: number): void {
+    this.#run('UPDATE backups SET object_level = ?, proven_at = ? WHERE id = ? AND destination = ?', level, at, id, destination);
+  }
+
+  get(id: string, destination: string): BackupRow | null {
+    const row = this.#store.database.prepare('SELECT * FROM backups WHERE id = ? AND destination = ?').get(id, destination);
+    return row === undefined ? null : backupOf(row);
+  }
+
+  /** Newest first. */
+  list(state: BackupState): BackupRow[] {
+    return this.#store.database.prepare('SELECT * FROM backups WHERE state = ? ORDER BY id DESC, destination').all(state).map(backupOf);
+  }
+
+  addEpoch(epoch: EpochRow): void {
+    this.#run(
+      'INSERT INTO backup_epochs (name, created_at, recipient, sealed, recipients) VALUES (?, ?, ?, ?, ?)',
+      epoch.name,
+      epoch.createdAt,
+      epoch.recipient,
+      epoch.sealed,
+      JSON.stringify(epoch.recipients),
+    );
+  }
+
+  epochs(): EpochRow[] {
+    return this.#store.database
+      .prepare('SELECT * FROM backup_epochs ORDER BY created_at, name')
+      .all()
+      .map((row) => ({
+        name: String(row['name']),
+        createdAt: Number(row['created_at']),
+        recipient: String(row['recipient']),
+        sealed: Buffer.from(row['sealed'] as Uint8Array),
+        recipients: JSON.parse(String(row['recipients'])) as string[],
+      }));
+  }
+
+  addPack(destination: string, backup: string, pack: PackRow, mediaIds: Iterable<string>): void {
+    this.transaction(() => {
+      this.#run(
+        'INSERT INTO media_packs (destination, name, backup, pack) VALUES (?, ?, ?, ?)',
+        destination,
+        pack.name,
+        backup,
+        JSON.stringify(pack),
+      );
+      const insert = this.#store.database.prepare('INSERT OR REPLACE INTO media_files (destination, media_id, pack) VALUES (?, ?, ?)');
+      for (const id of mediaIds) insert.run(destination, id, pack.name);
+    });
+  }
+
+  packs(destination: string): PackRow[] {
+    return this.#store.database
+      .prepare('SELECT pack FROM media_packs WHERE destination = ? ORDER BY name')
+      .all(destination)
+      .map((row) => JSON.parse(String(row['pack'])) as PackRow);
+  }
+
+  /** A pack that the destination lost: its media are new again. */
+  dropPack(destination: string, name: string): void {
+    this.transaction(() => {
+      this.#run('DELETE FROM media_files WHERE destination = ? AND pack = ?', destination, name);
+      this.#run('DELETE FROM media_packs WHERE destination = ? AND name = ?', destination, name);
+    });
+  }
+
+  hasMedia(destination: string, mediaId: string): boolean {
+    return (
+      this.#store.database.prepare('SELECT 1 FROM media_files WHERE destination = ? AND media_id = ?').get(destination, mediaId) !==
+      undefined
+    );
+  }
+
+  /** Milliseconds since the epoch up to which all media of a destination are known, or null. */
+  mediaUntil(destination: string): number | null {
+    const row = this.#store.database.prepare('SELECT until FROM media_until WHERE destination = ?').get(destination);
+    return row === undefined ? null : Number(row['until']);
+  }
+
+  setMediaUntil(destination: string, until: number | null): void {
+    if (until === null) this.#run('DELETE FROM media_until WHERE destination = ?', destination);
+    else this.#run('INSERT OR REPLACE INTO media_until (destination, until) VALUES (?, ?)', destination, until);
+  }
+
+  #run(sql: string, ...values: (string | number | null | Buffer)[]): void {
+    this.#store.database.prepare(sql).run(...values);
+  }
+}
+
+function backupOf(row: Record<string, unknown>): BackupRow {
+  const number = (name: string): number | null => (row[name] === null ? null : Number(row[name]));
+  return {
+    id: String(row['id']),
+    destination: String(row['destination']),
+    state: row['state'] as BackupState,
+    startedAt: Number(row['started_at']),
+    finishedAt: number('finished_at'),
+    databaseAt: number('database_at'),
+    bytes: number('bytes'),
+    manifest: typeof row['manifest'] === 'string' ? row['manifest'] : null,
+    contentLevel: number('content_level'),
+    objectLevel: number('object_level'),
+    provenAt: number('proven_at'),
+  };
+}
