@@ -13,6 +13,7 @@ import { RoomCarrier } from './matrix/carrier.ts';
 import { Connection } from './matrix/connection.ts';
 import { Encryption } from './matrix/crypto/encryption.ts';
 import { Identities } from './matrix/crypto/identities.ts';
+import { DirectMessages } from './matrix/direct.ts';
 import { descriptionsOf, descriptionType } from './matrix/descriptions.ts';
 import { eventReader } from './matrix/event-reader.ts';
 import { Exports } from './matrix/exports.ts';
@@ -26,6 +27,8 @@ import { RoomWriter } from './matrix/writer.ts';
 import { RecoveryFile } from './secrets/recovery-file.ts';
 import { DeviceStore } from './store/device.ts';
 import { EncryptedRooms } from './store/encrypted-rooms.ts';
+import { DirectRooms } from './store/direct-rooms.ts';
+import { Disclosures } from './store/disclosures.ts';
 import { Facts } from './store/facts.ts';
 import { Inbox } from './store/inbox.ts';
 import { Outbox } from './store/outbox.ts';
@@ -158,6 +161,7 @@ function recordOrLog({ audit, log }: Core, entry: AuditEntry): void {
 
 export interface Room {
   undecryptable: Undecryptable;
+  direct: DirectMessages;
   connection: Connection;
   admin: AdminRoom;
   sender: Sender;
@@ -207,6 +211,23 @@ export function openRoom(core: Core, connect = connectTo): Room {
     userId,
   });
   const identities = new Identities(pins, () => config.current, clock, core.audit);
+  const directRooms = new DirectRooms(store);
+  const direct = new DirectMessages({
+    roomId,
+    userId,
+    config: () => config.current,
+    client: clientNow,
+    encryption,
+    pins,
+    store,
+    rooms: directRooms,
+    disclosures: new Disclosures(store),
+    posts,
+    outbox,
+    sender: () => sender,
+    clock,
+  });
+  core.ladder.direct = direct;
   const sender = new Sender({
     client: clientNow,
     store,
@@ -215,6 +236,7 @@ export function openRoom(core: Core, connect = connectTo): Room {
     ids,
     log,
     sent: (entry, eventId) => {
+      if (entry.kind === 'secret') direct.disclosed({ eventId, roomId: entry.roomId, userId: directRooms.userOf(entry.roomId) ?? '' });
       if (entry.post?.kind === 'handover') core.handovers.ended(entry.post.ref, true);
       else if (entry.post !== null) posts.put(eventId, entry.post);
     },
@@ -228,9 +250,13 @@ export function openRoom(core: Core, connect = connectTo): Room {
     // What is plain is written only where nothing newer can be known of the room.
     mayWrite: (room) => (encryption.isEncrypted(room) ? connection.wasCurrent : connection.isCurrent),
     cipher: encryption,
+    secret: async (entry) => {
+      const found = entry.post === null ? null : await core.handovers.textOf(entry.post.ref);
+      return found === null ? null : writer.secretContent(found.account, found.note, entry.roomId);
+    },
   });
   const writer = new RoomWriter({ roomId, outbox, clock, config: () => config.current });
-  core.handovers.carrier = new RoomCarrier({ store, exports, writer, sender });
+  core.handovers.carrier = new RoomCarrier({ store, exports, writer, sender, direct });
   const admin = new AdminRoom({
     roomId,
     config: () => config.current,
@@ -249,12 +275,24 @@ export function openRoom(core: Core, connect = connectTo): Room {
     log,
     metrics: () => hooks.metrics,
     jobReply: core.jobReply,
-    buttons: { alert: alertButton(alerts, () => config.current) },
+    buttons: { alert: alertButton(alerts, () => config.current), disclosed: direct.button },
     holdsSecret: (line) => holdsSecret(line) || mayHoldPassword(core.registry, line),
   });
   const connection = new Connection({
     client: clientNow,
-    intake: new Intake({ client: clientNow, store, inbox, facts, encryption, identities, undecryptable, clock, roomId, addressing }),
+    intake: new Intake({
+      client: clientNow,
+      store,
+      inbox,
+      facts,
+      encryption,
+      identities,
+      undecryptable,
+      clock,
+      roomId,
+      directRooms,
+      addressing,
+    }),
     clock,
     ids,
     log,
@@ -271,6 +309,8 @@ export function openRoom(core: Core, connect = connectTo): Room {
       alerts.resolve('room.unheard');
       sender.wake();
       sender.kick();
+      // Somebody may have come whom a password waits for.
+      core.handovers.kick();
       admin.handle(batch.fresh);
       for (const changed of batch.changedIdentities)
         alerts.happened({ id: changed === userId ? 'identity.replaced' : 'identity.changed', subject: changed, detail: changed });
@@ -315,6 +355,7 @@ export function openRoom(core: Core, connect = connectTo): Room {
     sender,
     outbox,
     inbox,
+    direct,
     undecryptable,
     exports,
     stop: async () => {
@@ -385,6 +426,7 @@ export async function keepHouse(core: Core, room: Room | null, signal: AbortSign
       jobs.expire();
       await sink.expire(clock.now());
       core.handovers.kick();
+      room?.direct.removeDue();
       if (clock.monotonic() - pruned > hour) {
         pruned = clock.monotonic();
         core.reads.record(core.audit);

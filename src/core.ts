@@ -89,6 +89,7 @@ export interface Core {
   alerts: Alerts;
   doctor: Doctor;
   handovers: Handovers;
+  ladder: Ladder;
   hooks: CoreHooks;
   jobReply: (job: SettledJob) => Reply;
   /** Reads the configuration again, and writes down why and what changed. */
@@ -204,7 +205,14 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     clock,
     others: { room: (synapse) => hooks.looks.room(synapse), crypto: (synapse) => hooks.looks.crypto(synapse) },
   });
-  const ladder = new Ladder({ invite: inviteRung(() => homeserver().sendsResetMail()), age: ageRung(recipients) }, handovers);
+  const ladder = new Ladder(
+    {
+      invite: inviteRung(() => homeserver().sendsResetMail()),
+      dm: { offer: () => Promise.resolve({ refused: 'there is no admin room' }) },
+      age: ageRung(recipients),
+    },
+    handovers,
+  );
   const backups = memoised(
     () => config.current.backup,
     'backup.not-configured',
@@ -297,6 +305,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     alerts,
     doctor,
     handovers,
+    ladder,
     hooks,
     jobReply: replyOf,
     reload,

@@ -18,7 +18,7 @@ const httpUrl = z
   .transform((url) => url.replace(/\/+$/, ''));
 
 /** How a new password may reach a human; src/secrets/ladder.ts knows how. */
-export const ways = ['invite', 'age', 'file'] as const;
+export const ways = ['invite', 'dm', 'age', 'file'] as const;
 
 export const tierNames = ['read', 'change', 'confirmed', 'destructive', 'catastrophic'] as const;
 
@@ -250,10 +250,15 @@ export const configSchema = section({
     deliver: z
       .array(z.enum(ways))
       .min(1)
-      .default(['age', 'file'])
+      .default(['dm', 'age', 'file'])
       .describe(
-        'How a generated password reaches the person who asks, the first way that can be: `invite` (by e-mail, nobody has it), `age` (a file encrypted to their age key), `file` (on this machine).',
+        'How a generated password reaches the person who asks, the first way that can be: `invite` (by e-mail, nobody has it), `dm` (an encrypted direct message to their cross-signed devices), `age` (a file encrypted to their age key), `file` (on this machine).',
       ),
+    dm: section({
+      remove: duration.prefault('5m').describe('After this a password is removed from the direct message.'),
+    })
+      .prefault({})
+      .describe('Direct messages.'),
     file: section({
       dir: z
         .string()

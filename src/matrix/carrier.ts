@@ -2,6 +2,7 @@ import type { Carrier } from '../secrets/handovers.ts';
 import { text } from '../reply/parts.ts';
 import type { HandoverRecord } from '../store/handovers.ts';
 import type { Store } from '../store/store.ts';
+import type { DirectMessages } from './direct.ts';
 import type { Exports } from './exports.ts';
 import type { Place } from './outgoing.ts';
 import type { Sender } from './sender.ts';
@@ -12,6 +13,7 @@ export interface RoomCarrierOptions {
   exports: Exports;
   writer: RoomWriter;
   sender: Sender;
+  direct: DirectMessages;
 }
 
 /** Brings encrypted files to the admin room, under the command that made them. */
@@ -32,6 +34,18 @@ export class RoomCarrier implements Carrier {
     sender.kick();
   }
 
+  async direct(handover: HandoverRecord, queued: () => void): Promise<'queued' | 'waiting' | 'declined'> {
+    const { direct, store, writer, sender } = this.#options;
+    const room = await direct.roomFor(handover.recipient, handover.ref);
+    if (typeof room !== 'string') return room.not;
+    store.transaction(() => {
+      writer.secret(handover.ref, room);
+      queued();
+    });
+    sender.kick();
+    return 'queued';
+  }
+
   refused(handover: HandoverRecord, lies: { name: string; expiresAt: number } | null): void {
     const { writer, sender } = this.#options;
     writer.reply(
@@ -40,7 +54,11 @@ export class RoomCarrier implements Carrier {
         command: null,
         outcome: 'failed',
         parts: [
-          text('The password of ', { id: handover.account }, ' could not be handed over: the homeserver did not take the file.'),
+          text(
+            'The password of ',
+            { id: handover.account },
+            ` could not be handed over: ${handover.way === 'dm' ? 'you are not with me alone in a direct message' : 'the homeserver did not take the file'}.`,
+          ),
           lies === null
             ? text('It is gone from the host too; ', { command: `user update-password ${handover.account}` }, ' makes another.')
             : text('It is in the file ', { code: lies.name }, ' until ', { time: lies.expiresAt }, '.'),

@@ -154,6 +154,28 @@ export class MatrixClient {
     return { joined: those('join'), invited: those('invite') };
   }
 
+  /** POST /_matrix/client/v3/createRoom @returns the room id */
+  async createRoom(options: object): Promise<string> {
+    const answer = await this.#request<{ room_id: string }>('POST', '/_matrix/client/v3/createRoom', { body: options, has: 'room_id' });
+    return answer.room_id;
+  }
+
+  /** @returns the content, or null when there is none of that type */
+  async accountData(userId: string, type: string): Promise<Record<string, unknown> | null> {
+    try {
+      return await this.#request('GET', `/_matrix/client/v3/user/${encodeURIComponent(userId)}/account_data/${encodeURIComponent(type)}`);
+    } catch (error) {
+      if (error instanceof MatrixRequestError && error.errcode === 'M_NOT_FOUND') return null;
+      throw error;
+    }
+  }
+
+  async setAccountData(userId: string, type: string, content: object): Promise<void> {
+    await this.#request('PUT', `/_matrix/client/v3/user/${encodeURIComponent(userId)}/account_data/${encodeURIComponent(type)}`, {
+      body: content,
+    });
+  }
+
   async setState(roomId: string, type: string, stateKey: string, content: object): Promise<void> {
     await this.#request(
       'PUT',

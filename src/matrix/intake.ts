@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts';
+import type { DirectRooms } from '../store/direct-rooms.ts';
 import type { Facts } from '../store/facts.ts';
 import type { Inbox, InboxEvent } from '../store/inbox.ts';
 import type { Store } from '../store/store.ts';
@@ -36,6 +37,7 @@ export interface IntakeOptions {
   undecryptable: Undecryptable;
   clock: Clock;
   roomId: string;
+  directRooms: DirectRooms;
   addressing: () => Addressing;
 }
 
@@ -110,9 +112,36 @@ export class Intake {
       undecryptable.remove(eventId);
       inbox.forget(eventId);
     }
-    const fresh = taken.rows.filter((row) => inbox.add(row));
+    const fresh = [...taken.rows, ...this.#directReactions(answer)].filter((row) => inbox.add(row));
     this.#firstBatch = false;
     return { fresh, invitations: this.#invitations(answer), changedIdentities: identities.note(taken.identities) };
+  }
+
+  /** Reactions in rooms with one person: the only thing that is heard there. */
+  #directReactions(answer: SyncAnswer): InboxEvent[] {
+    const { addressing, clock, directRooms } = this.#options;
+    return Object.entries(answer.rooms?.join ?? {}).flatMap(([roomId, { timeline }]) => {
+      if (directRooms.userOf(roomId) === null) return [];
+      return (timeline?.events ?? []).flatMap((event): InboxEvent[] => {
+        const content = event.type === 'm.reaction' && event.sender !== addressing().userId ? reactionOf(event) : null;
+        if (content === null) return [];
+        const { event_id: eventId, sender, type, unsigned } = event;
+        const receivedAt = clock.now();
+        return [
+          {
+            eventId,
+            roomId,
+            sender,
+            type,
+            content,
+            trust: { kind: 'plain' },
+            ageMs: unsigned?.age ?? null,
+            caughtUp: this.#firstBatch,
+            receivedAt,
+          },
+        ];
+      });
+    });
   }
 
   #invitations(answer: SyncAnswer): Invitation[] {

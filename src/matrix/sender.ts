@@ -22,6 +22,8 @@ export interface SenderOptions {
   /** Whether it is known how this room is: nothing is written before. */
   mayWrite: (roomId: string) => boolean;
   cipher: RoomCipher;
+  /** What a message of kind `secret` says, or null when there is nothing to say any more. */
+  secret: (entry: OutboxEntry) => Promise<Record<string, unknown> | null>;
 }
 
 /** What makes messages unreadable for all but the members of a room. */
@@ -144,6 +146,7 @@ export class Sender {
       case 'm.reaction':
         return client.send(roomId, entry.kind, txnId, related(content, about));
       case 'file':
+      case 'secret':
       case 'm.room.message':
         return this.#sendMessage(client, entry, about);
     }
@@ -155,12 +158,21 @@ export class Sender {
     if (entry.encrypted !== null) return client.send(roomId, 'm.room.encrypted', txnId, entry.encrypted);
     const { cipher, outbox } = this.#options;
     const isEncrypted = cipher.isEncrypted(roomId);
-    const content = entry.kind === 'file' ? await this.#upload(client, entry, isEncrypted) : related(entry.content, about);
+    const content = await this.#contentOf(client, entry, about, isEncrypted);
     if (!isEncrypted) return client.send(roomId, 'm.room.message', txnId, content);
     const encrypted = await cipher.encrypt(roomId, 'm.room.message', content, (kept) => {
       outbox.setEncrypted(entry.seq, kept);
     });
     return client.send(roomId, 'm.room.encrypted', txnId, encrypted);
+  }
+
+  async #contentOf(client: MatrixClient, entry: OutboxEntry, about: string | null, isEncrypted: boolean): Promise<Record<string, unknown>> {
+    if (entry.kind === 'file') return this.#upload(client, entry, isEncrypted);
+    if (entry.kind !== 'secret') return related(entry.content, about);
+    if (!isEncrypted) throw new NeverSent('a secret is never sent in plain');
+    const content = await this.#options.secret(entry);
+    if (content === null) throw new NeverSent('there is no such secret any more');
+    return content;
   }
 
   /** @returns the message about the file, or about why there is none */

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts';
 import type { Config } from '../config/schema.ts';
-import { text } from '../reply/parts.ts';
+import { code, text } from '../reply/parts.ts';
 import { renderPlain, type TextOptions } from '../reply/plain.ts';
 import type { Reply } from '../reply/reply.ts';
 import type { Outbox, OutboxKind } from '../store/outbox.ts';
@@ -10,7 +10,7 @@ import { contentOf, fileContentOf, longestBody, reactionOf, txnId, type Place } 
 
 /** What an entry has beside its content. */
 interface More {
-  kind?: Exclude<OutboxKind, 'm.room.message'>;
+  kind?: Exclude<OutboxKind, 'm.room.message' | 'secret'>;
   aboutTxn?: string;
   post?: Post;
   file?: string;
@@ -95,6 +95,25 @@ export class RoomWriter {
   handover(ref: string, file: { name: string; path: string }, place: Place): void {
     const content = fileContentOf({ command: null, outcome: 'done', parts: [] }, place, file.name, 'text/plain');
     this.#add(txnId(ref, 'handover'), content, { kind: 'file', file: file.path, post: { kind: 'handover', ref } });
+  }
+
+  /** Makes room for a secret that is told to one person; the text comes when it is encrypted. @param ref of the handover */
+  secret(ref: string, roomId: string): void {
+    this.#outbox.add(
+      { txnId: txnId(ref, 'secret'), roomId, kind: 'secret', content: {}, post: { kind: 'handover', ref } },
+      this.#clock.now(),
+    );
+  }
+
+  /** What such a message says. @param note lines to be forwarded */
+  secretContent(account: string, note: string, roomId: string): Record<string, unknown> {
+    const minutes = Math.max(1, Math.round(this.#config().secrets.dm.remove / 60_000));
+    const parts = [
+      text('The password of ', { id: account }, ', to forward:'),
+      code(note.trimEnd()),
+      text(`React 👁 when you have it, and I remove this message; I do so by myself after ${minutes} min.`),
+    ];
+    return contentOf({ command: null, outcome: 'done', parts }, { roomId, replyTo: null, threadId: null }, this.#text({}));
   }
 
   /** Takes somebody's message away. @param sender who is told when the server does not allow it */

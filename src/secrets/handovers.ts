@@ -14,6 +14,8 @@ export interface Carrier {
    * the transaction that keeps it; `Handovers.ended` afterwards, when the homeserver has it or will never take it.
    */
   file(handover: HandoverRecord, name: string, content: string, queued: () => void): Promise<void>;
+  /** Sends the text of the handover to the person alone, encrypted. `waiting` until the person is in the room; nothing is kept then. */
+  direct(handover: HandoverRecord, queued: () => void): Promise<'queued' | 'waiting' | 'declined'>;
   /** Tells the person that it could not be handed over and where it still is, inside the caller's transaction. */
   refused(handover: HandoverRecord, lies: { name: string; expiresAt: number } | null): void;
 }
@@ -50,7 +52,7 @@ export class Handovers {
   /** A password that the homeserver has is to be handed over once its job has ended. Whatever was to happen to an older one does not. */
   hold(account: string, userId: string | null, choice: Choice): void {
     const { handovers, ids } = this.#options;
-    if (choice.to === null || choice.way !== 'age' || userId === null) this.drop(account);
+    if (choice.to === null || (choice.way !== 'age' && choice.way !== 'dm') || userId === null) this.drop(account);
     else handovers.put({ account, way: choice.way, recipient: choice.to, userId, ref: ids.short(16) });
   }
 
@@ -83,6 +85,15 @@ export class Handovers {
     queueMicrotask(() => {
       this.kick();
     });
+  }
+
+  /** Account and text of a handover that is being sent, or null when a newer password has overtaken it. */
+  async textOf(ref: string): Promise<{ account: string; note: string } | null> {
+    const { handovers, sink } = this.#options;
+    const handover = handovers.find(ref);
+    if (handover?.state !== 'sending' || !sink.isSettled(handover.account)) return null;
+    const note = await sink.read(handover.account);
+    return note === null ? null : { account: handover.account, note: note.replace(/^(?:Created|Expires): .*\n/gm, '') };
   }
 
   /** Goes on with what is due, if that is not under way. */
@@ -137,6 +148,12 @@ export class Handovers {
       return;
     }
     // What is handed over has no time of its own.
+    if (handover.way === 'dm') {
+      const outcome = await this.#carrier.direct(handover, () => handovers.move(ref, 'due', 'sending'));
+      if (outcome === 'declined') handovers.move(ref, 'due', 'refused');
+      this.#again ||= outcome === 'declined';
+      return;
+    }
     const file = await encryptTo(handover.recipient, note.replace(/^Expires: .*\n/m, ''));
     await this.#carrier.file(handover, `${fileName(account)}.age`, file, () => handovers.move(ref, 'due', 'sending'));
   }

@@ -38,11 +38,16 @@ export interface Rung {
  */
 export class Ladder {
   readonly handovers: Handovers;
-  readonly #rungs: Readonly<Record<Exclude<Way, 'file'>, Rung>>;
+  readonly #rungs: Record<Exclude<Way, 'file'>, Rung>;
 
-  constructor(rungs: Readonly<Record<Exclude<Way, 'file'>, Rung>>, handovers: Handovers) {
+  constructor(rungs: Record<Exclude<Way, 'file'>, Rung>, handovers: Handovers) {
     this.#rungs = rungs;
     this.handovers = handovers;
+  }
+
+  /** There is a room, and whoever is in it can be written to. */
+  set direct(rung: Rung) {
+    this.#rungs.dm = rung;
   }
 
   /**

@@ -352,4 +352,23 @@ export const migrations: readonly Migration[] = [
       ) STRICT;
     `,
   },
+  {
+    since: '0.2.0',
+    sql: `
+      -- The rooms in which a person is alone with Steward.
+      CREATE TABLE direct_rooms (
+        user_id TEXT PRIMARY KEY,
+        room_id TEXT NOT NULL UNIQUE,
+        made_for TEXT NOT NULL
+      ) STRICT;
+
+      -- Messages that hold a secret, and when each is to be removed; never the secrets.
+      CREATE TABLE disclosures (
+        event_id TEXT PRIMARY KEY,
+        room_id TEXT NOT NULL,
+        user_id TEXT NOT NULL,
+        due_at INTEGER NOT NULL
+      ) STRICT;
+    `,
+  },
 ];

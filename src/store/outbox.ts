@@ -2,8 +2,8 @@ import type { StatementSync } from 'node:sqlite';
 import type { Post, PostKind } from './posts.ts';
 import type { Store } from './store.ts';
 
-/** `message` and `reaction` are events, `redaction` a redaction, `file` an upload and then a message about it. */
-export type OutboxKind = 'm.room.message' | 'm.reaction' | 'redaction' | 'file';
+/** `message` and `reaction` are events, `redaction` a redaction, `file` an upload and then a message about it, `secret` a message whose text is fetched where it is encrypted and never kept here. */
+export type OutboxKind = 'm.room.message' | 'm.reaction' | 'redaction' | 'file' | 'secret';
 
 export interface OutboxEntry {
   seq: number;

@@ -1,12 +1,15 @@
 import type { StatementSync } from 'node:sqlite';
 import type { Store } from './store.ts';
 
-/** What a message of Steward is: the prompt of a job or a message about alerts, where a reaction means something; a handed over password, whose sending does. */
-export type PostKind = 'prompt' | 'alert' | 'handover';
+/**
+ * What a message of Steward is. A reaction means something on the prompt of a job, a message about alerts, a password in
+ * clear (`disclosed`); of a handed over password (`handover`) it is the sending that does.
+ */
+export type PostKind = 'prompt' | 'alert' | 'disclosed' | 'handover';
 
 export interface Post {
   kind: PostKind;
-  /** What it is about: the job's id for a prompt, the message's own for alerts, the `ref` of a handover. */
+  /** What it is about: the job's id for a prompt, the message's own for alerts, the `ref` of a handover, the event id of a disclosed one. */
   ref: string;
 }
 

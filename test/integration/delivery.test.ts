@@ -131,7 +131,7 @@ describe('with an age key of the person who asks', () => {
   test('somebody without one gets the file, and is told why', async () => {
     const answer = await steward.bob.ask('!user create aged6');
 
-    expect(bodyOf(answer)).toMatch(/password: in the file \S+ until .* \(no age key of bob\)/);
+    expect(bodyOf(answer)).toMatch(/password: in the file \S+ until .* \(the admin room is not encrypted; no age key of bob\)/);
     expect(steward.password('aged6')).toMatch(/^\w{24}$/);
   });
 

@@ -83,7 +83,7 @@ test.each([
 
 test('without an e-mail address it is the next way, and the reason is said', async () => {
   expect(bodyOf(await steward.alice.ask('!user create invited3 --deliver invite'))).toContain(
-    `(no e-mail address of ${home.userId('invited3')}; no age key of alice)`,
+    `(no e-mail address of ${home.userId('invited3')}; the admin room is not encrypted; no age key of alice)`,
   );
   expect(await home.logsIn('invited3', steward.password('invited3') ?? '')).toBe(true);
 });
@@ -105,7 +105,7 @@ test('where the homeserver mails nothing it is the next way', async () => {
 
   const answer = await other.alice.ask('!user create invited5 -e invited5@mail.test --deliver invite');
 
-  expect(bodyOf(answer)).toContain('(the homeserver mails no reset links; no age key of alice)');
+  expect(bodyOf(answer)).toContain('(the homeserver mails no reset links; the admin room is not encrypted; no age key of alice)');
   expect(await silent.logsIn('invited5', other.password('invited5') ?? '')).toBe(true);
   await silent.dispose();
 });

@@ -13,7 +13,7 @@ const choose = (
   asked?: Way,
   asker: typeof alice | typeof shell = alice,
 ) =>
-  new Ladder({ invite: no('no mail'), age: no('no key'), ...rungs }, new Handovers({} as HandoversOptions)).choose(
+  new Ladder({ invite: no('no mail'), dm: no('no device'), age: no('no key'), ...rungs }, new Handovers({} as HandoversOptions)).choose(
     order,
     asked,
     asker,
@@ -33,7 +33,8 @@ describe('a password goes', () => {
 
   test('by the way that was asked for, and else down from there', async () => {
     expect(await choose({ invite: yes('c@x') }, ['file'], 'invite')).toEqual({ way: 'invite', to: 'c@x', why: [] });
-    expect(await choose({ age: yes('age1x') }, ['file'], 'invite')).toEqual({ way: 'age', to: 'age1x', why: ['no mail'] });
+    expect(await choose({ age: yes('age1x') }, ['file'], 'invite')).toEqual({ way: 'age', to: 'age1x', why: ['no mail', 'no device'] });
+    expect(await choose({ dm: yes('@a:x') }, ['file'], 'dm')).toEqual({ way: 'dm', to: '@a:x', why: [] });
     expect(await choose({ invite: yes('c@x') }, ['invite'], 'age')).toEqual({ way: 'file', to: null, why: ['no key'] });
     expect(await choose({ invite: yes('c@x') }, ['invite'], 'file')).toEqual({ way: 'file', to: null, why: [] });
   });

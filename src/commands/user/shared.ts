@@ -29,7 +29,7 @@ export const deliverArgument = z
   .meta({ value: 'WAY' });
 
 export const howDelivered =
-  'A generated password is told in no room. It goes, by the first way that can be: to nobody (`invite`: its owner makes one by "Forgot password?" and e-mail), to you as a file encrypted to your age key (`age`, see `me age`), or to a file on the host (`file`).';
+  'A generated password is told in no room. It goes, by the first way that can be: to nobody (`invite`: its owner makes one by "Forgot password?" and e-mail), to you in an encrypted direct message (`dm`), to you as a file encrypted to your age key (`age`, see `me age`), or to a file on the host (`file`).';
 
 export const passwordSecret = { password: { alias: 'p', description: 'The password, instead of a generated one.' } } as const;
 
@@ -69,6 +69,7 @@ export function wayLine(choice: Choice): Line {
   if (choice.way === 'file') return ['put the password into a file on the host', ...whyNot(choice.why)];
   const to = choice.to ?? '';
   if (choice.way === 'invite') return ['tell nobody a password: its owner makes one by e-mail to ', { code: to }, ...whyNot(choice.why)];
+  if (choice.way === 'dm') return ['tell you the password in an encrypted direct message', ...whyNot(choice.why)];
   return ['hand the password over encrypted to your age key ', { code: to }, ...whyNot(choice.why)];
 }
 
@@ -156,6 +157,8 @@ export function passwordLine(delivery: z.input<typeof deliveryShape>): Line {
   switch (delivery.sink) {
     case 'invite':
       return ['nobody has one: its owner chooses "Forgot password?" in a client and gives ', { code: delivery.name }, ...why];
+    case 'dm':
+      return ['in an encrypted direct message to you; accept my invitation if there is a new one', ...why];
     case 'age':
       return ['in the age file that follows, for your key ', { code: delivery.name }, ...why];
     case 'file': {

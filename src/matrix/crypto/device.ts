@@ -157,6 +157,14 @@ export class Device {
     return asked;
   }
 
+  /** How many devices of an account its own identity has signed, by what the homeserver shows now. */
+  async signedDevices(userId: string): Promise<number> {
+    await this.know([userId]);
+    await this.look(userId);
+    const known = await this.#machine.getUserDevices(new UserId(userId));
+    return known.devices().filter((device) => device.isCrossSignedByOwner()).length;
+  }
+
   /** Sends everything that the machine wants to send. */
   async drain(): Promise<void> {
     for (const request of await this.#machine.outgoingRequests()) await this.#send(request);
