@@ -158,3 +158,28 @@ test('after its time it goes by itself, over a kill and a start', async () => {
   await until(() => isRemoved(alice, message), 15_000, 'the message is removed');
   await brief.stop();
 });
+
+test('a kill while it is sent loses nothing: it comes once after the start', async () => {
+  const killed = await home.steward({ encrypted: true, proxied: true });
+  await told(killed, 'killed1');
+  const hang = home.proxy.fault({
+    name: 'the direct message gets no answer',
+    match: ({ method, path }) =>
+      method === 'PUT' && path.includes('/send/m.room.encrypted/') && !path.includes(encodeURIComponent(killed.roomId)),
+    action: 'hang',
+  });
+  await killed.alice.ask('!user create killed2');
+  await until(() => hang.hits === 1, 20_000, 'it is under way');
+
+  await killed.kill();
+  const kept = killed.password('killed2') ?? '';
+  expect(await home.logsIn('killed2', kept)).toBe(true);
+  await killed.start();
+
+  const holds = (event: RoomEvent): boolean => byBot(event, killed) && bodyOf(event).includes(home.userId('killed2'));
+  const message = await alice.timeline.waitFor((event) => event.room_id !== killed.roomId && holds(event), 30_000);
+  expect(passwordIn(message)).toBe(kept);
+  await until(() => killed.password('killed2') === null, 10_000, 'the file has gone');
+  expect(alice.timeline.events.filter((event) => event.room_id === message.room_id && holds(event))).toHaveLength(1);
+  await killed.stop();
+});
