@@ -391,7 +391,7 @@ async function listen(core: Core, room: Room | null): Promise<HttpListener | nul
   hooks.metrics = metrics;
   const checks = (): Promise<HealthCheck[]> =>
     Promise.resolve([
-      { name: 'store', ok: store.isWritable() },
+      { name: 'store', ok: store.isWritable() && core.reserve.take() },
       { name: 'homeserver', ok: room !== null && room.connection.degraded === null },
       { name: 'sync', ok: room?.connection.syncAge != null && room.connection.syncAge < staleSync },
     ]);
@@ -427,6 +427,7 @@ export async function keepHouse(core: Core, room: Room | null, signal: AbortSign
       await sink.expire(clock.now());
       core.handovers.kick();
       room?.direct.removeDue();
+      core.reserve.take();
       if (clock.monotonic() - pruned > hour) {
         pruned = clock.monotonic();
         core.reads.record(core.audit);

@@ -7,6 +7,7 @@ import { ReadCounts } from './audit/reads.ts';
 import { Alerts } from './alerts/alerts.ts';
 import type { AlertChannel } from './alerts/channel.ts';
 import { createAlertChannels } from './alerts/channels.ts';
+import { Reserve } from './audit/reserve.ts';
 import { systemClock, systemIds, type Clock, type Ids } from './clock.ts';
 import { allCommands } from './commands/all.ts';
 import type { CommandContext, DeviceStatus, Requester, SelfStatus } from './commands/context.ts';
@@ -31,10 +32,11 @@ import { ageRung } from './secrets/age.ts';
 import { FileSink } from './secrets/file-sink.ts';
 import { BackupStore } from './store/backups.ts';
 import { AuditRows } from './store/audit-rows.ts';
-import { crashPoint } from './store/crash-point.ts';
+import { crashPoint, type CommitHook } from './store/crash-point.ts';
 import { HostStack } from './stack/host/host.ts';
 import { AlertMessages } from './store/alert-messages.ts';
 import { AlertStore } from './store/alerts.ts';
+import { Facts } from './store/facts.ts';
 import { Deliveries } from './store/deliveries.ts';
 import { IdentityPins } from './store/identity-pins.ts';
 import { Handovers } from './secrets/handovers.ts';
@@ -80,6 +82,7 @@ export interface Core {
   pins: IdentityPins;
   audit: AuditLog;
   reads: ReadCounts;
+  reserve: Reserve;
   jobs: Jobs;
   jobStore: JobStore;
   dispatcher: Dispatcher;
@@ -120,14 +123,28 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
   const { dataDir } = config.current;
   makeFolder(dataDir);
   const lock = await takeLock(join(dataDir, 'steward.lock'), lockWait, clock);
+  const reserve = new Reserve(join(dataDir, 'audit', 'reserve'));
   let store: Store;
   try {
-    store = Store.open(join(dataDir, 'steward.db'), crashPoint(process.env['STEWARD_CRASH_AT']));
+    store = openStore(join(dataDir, 'steward.db'), reserve, crashPoint(process.env['STEWARD_CRASH_AT']));
   } catch (error) {
     lock.release();
     throw error;
   }
-  const audit = new AuditLog(store, new AuditRows(store), clock);
+  const audit = new AuditLog({
+    store,
+    rows: new AuditRows(store),
+    facts: new Facts(store),
+    clock,
+    log,
+    dir: join(dataDir, 'audit'),
+    exports: join(dataDir, 'exports'),
+  });
+  reserve.take();
+  store.onFull = () => {
+    if (reserve.held) log.error('the disk is full; the space kept back for the audit is given back');
+    reserve.give();
+  };
   const jobStore = new JobStore(store);
   const pins = new IdentityPins(store);
   const waiters = new ShellWaiters();
@@ -263,7 +280,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
       return reload('command');
     },
   });
-  const gates: Gate[] = [identityGate(pins, () => config.current)];
+  const gates: Gate[] = [spaceGate(reserve), identityGate(pins, () => config.current)];
   const reads = new ReadCounts();
   const dispatcher = new Dispatcher(context, gates, reads);
   const jobs = new Jobs({
@@ -296,6 +313,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     pins,
     audit,
     reads,
+    reserve,
     jobs,
     jobStore,
     dispatcher,
@@ -338,6 +356,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
       } catch (error) {
         log.error('the audit could not be written', { error });
       }
+      audit.close();
       store.close();
       lock.release();
     },
@@ -347,6 +366,25 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
 function targetsOf(job: Job): string[] {
   return job.plan.items.flatMap((item) => item.targets.map((target) => target.id));
 }
+
+/** On a full disk the space that was kept back is given for it: what mends the disk may need Steward. */
+function openStore(path: string, reserve: Reserve, onCommit: CommitHook | null): Store {
+  try {
+    return Store.open(path, onCommit);
+  } catch (error) {
+    if (!(error instanceof Failure) || error.id !== 'store.unwritable' || !reserve.held) throw error;
+    reserve.give();
+    return Store.open(path, onCommit);
+  }
+}
+
+/** On a full disk nothing new is begun but what mends it: the space given back is for what goes on. */
+const spaceGate =
+  (reserve: Reserve): Gate =>
+  ({ command }) => {
+    if (command.kind !== 'write' || command.always === true || reserve.held || reserve.take()) return;
+    throw new Failure('audit.unwritable', { attempted: `run \`${command.name}\``, reason: 'the disk is full' });
+  };
 
 /** Made again when its part of the configuration is another, such as after a new token. */
 function memoised<Part extends object, T>(part: () => Part | undefined, missing: FailureId, make: (part: Part) => T): () => T {

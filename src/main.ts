@@ -42,6 +42,8 @@ async function main(argv: readonly string[]): Promise<number> {
       return command(['server', 'doctor', ...rest]);
     case 'completion':
       return completion(rest);
+    case 'audit':
+      return (await auditFile(argv)) ?? command(argv);
     default:
       return command(argv);
   }
@@ -61,6 +63,15 @@ async function completion([shell, ...extra]: readonly string[]): Promise<number>
       hint: '`steward completion bash|zsh|fish`.',
     });
   await stdout.write(completionFor(shell, (await import('./commands/all.ts')).allCommands()));
+  return 0;
+}
+
+/** `steward audit verify FILE`, which needs neither configuration nor store; null when it is the command of the set. */
+async function auditFile(argv: readonly string[]): Promise<number | null> {
+  const { auditFileOf, verifyAuditFile } = await import('./terminal/audit-file.ts');
+  const given = auditFileOf(argv);
+  if (given === null) return null;
+  await stdout.write(await verifyAuditFile(given));
   return 0;
 }
 

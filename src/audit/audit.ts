@@ -33,6 +33,8 @@ export type AuditEvent =
   | 'schedule.stopped'
   /** A run that was due did not begin: held by a guard, or because the one before was going or Steward was down. */
   | 'schedule.passed-over'
+  /** The store was older than a file of the audit, as after it was restored: the file was set aside. */
+  | 'audit.forked'
   | 'job.requested'
   | 'job.approved'
   | 'job.vetoed'

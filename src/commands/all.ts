@@ -1,3 +1,4 @@
+import { auditExport } from './audit/export.ts';
 import { auditList } from './audit/list.ts';
 import { auditVerify } from './audit/verify.ts';
 import { backupCreate } from './backup/create.ts';
@@ -41,6 +42,7 @@ const commands: readonly Command[] = [
   userDeactivate,
   userReactivate,
   auditList,
+  auditExport,
   auditVerify,
   serverStatus,
   serverDoctor,

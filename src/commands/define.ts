@@ -30,6 +30,8 @@ interface Declaration<Args extends z.ZodObject, Result extends z.ZodObject> {
   /** The floor; a plan may raise it. */
   tier: Tier;
   lock: Lock;
+  /** Runs also on a full disk and while Steward is frozen: what ends that. */
+  always?: true;
   /** Names the command had in the scripts that Steward replaces. */
   formerly?: readonly string[];
   args: Args;

@@ -64,6 +64,14 @@ export class AuditRows {
     return row === undefined ? null : rowOf(row);
   }
 
+  /** Number of the first record that is not older than `at`; one more than the last where all are. */
+  firstSince(at: number): number {
+    const row = this.#store.database
+      .prepare('SELECT coalesce(min(seq), (SELECT coalesce(max(seq), 0) + 1 FROM audit)) AS seq FROM audit WHERE at >= ?')
+      .get(at);
+    return Number(row?.['seq'] ?? 1);
+  }
+
   /** At most `limit` records that follow `seq`, in order. */
   after(seq: number, limit: number): AuditRow[] {
     return this.#after.all(seq, limit).map(rowOf);

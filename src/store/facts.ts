@@ -1,6 +1,7 @@
 import type { Store } from './store.ts';
 
-export type FactName = 'sync_token' | 'device_id' | 'room_id' | 'greeted' | 'descriptions' | 'invites_told';
+export type FactName =
+  'sync_token' | 'device_id' | 'room_id' | 'greeted' | 'descriptions' | 'invites_told' | 'audit_verified' | 'audit_head_at' | 'frozen';
 
 /** Single values that must survive a restart. */
 export class Facts {

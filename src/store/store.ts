@@ -10,6 +10,9 @@ export class Store {
   readonly path: string;
   readonly #onCommit: CommitHook | null;
   #depth = 0;
+  readonly #afterCommit = new Set<() => void>();
+  /** Told when the disk is full; may free space for the next attempt. */
+  onFull: () => void = () => undefined;
 
   private constructor(database: DatabaseSync, path: string, onCommit: CommitHook | null) {
     this.database = database;
@@ -56,20 +59,31 @@ export class Store {
 
   #commit<T>(work: () => T, onCommit: CommitHook | null): T {
     this.#depth += 1;
+    let result: T;
     try {
       this.database.exec('BEGIN IMMEDIATE');
-      const result = work();
+      result = work();
       onCommit?.('before');
       this.database.exec('COMMIT');
       onCommit?.('after');
-      return result;
     } catch (error) {
+      this.#afterCommit.clear();
       // A full disk may have rolled back by itself already.
       if (this.database.isTransaction) this.database.exec('ROLLBACK');
+      if (isFull(error)) this.onFull();
       throw storeFailure(error, 'write to the store');
     } finally {
       this.#depth -= 1;
     }
+    const after = [...this.#afterCommit];
+    this.#afterCommit.clear();
+    for (const then of after) then();
+    return result;
+  }
+
+  /** Runs `then` once when the transaction that is open has been kept, and never when it is not. It must not throw. */
+  afterCommit(then: () => void): void {
+    this.#afterCommit.add(then);
   }
 
   /** Whether a write goes through now. */
@@ -129,6 +143,13 @@ const corrupt = 11;
 const full = 13;
 const cannotOpen = 14;
 const notADatabase = 26;
+
+/** Whether this, or what caused it, is a disk without space. */
+function isFull(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const { errcode, code } = error as { errcode?: number; code?: string };
+  return (errcode !== undefined && (errcode & 0xff) === full) || code === 'ENOSPC' || isFull(error.cause);
+}
 
 /** What SQLite or the system says of a file, as a Failure; anything else as it is. */
 export function storeFailure(error: unknown, attempted: string): unknown {

@@ -49,7 +49,7 @@ export function takeOption(words: readonly string[], name: string): { value: str
     if (word === flag) at += 1;
     value = word === flag ? words[at] : word.slice(flag.length + 1);
     if (value === undefined || value === '')
-      throw new Failure('usage.missing-value', { reason: `\`${flag}\` needs a file`, hint: `\`${flag} FILE\`.` });
+      throw new Failure('usage.missing-value', { reason: `\`${flag}\` needs a value`, hint: `\`${flag} VALUE\`.` });
   }
   return { value, rest };
 }

@@ -180,6 +180,8 @@ describe('of a whole run with failures and a crash', () => {
       ['the log', 'a job was cut off'],
       ['the events of the room', 'planted8'],
       ['steward.db-wal, while it runs', 'planted8'],
+      [`audit/${new Date().toISOString().slice(0, 7)}.jsonl, after it has stopped`, 'planted8'],
+      [`audit/${new Date().toISOString().slice(0, 7)}.jsonl, after it has stopped`, 'secret.removed'],
       ['steward.db, after it has stopped', 'planted8'],
       ['/metrics', 'steward_'],
       ['shell: user list', 'homeserver.unknown-token'],
@@ -221,6 +223,9 @@ test('nobody else on the machine can read what lies in the data folder', async (
 
   expect(modes).toEqual({
     '': '700',
+    audit: '700',
+    [`audit/${new Date().toISOString().slice(0, 7)}.jsonl`]: '600',
+    'audit/reserve': '600',
     exports: '700',
     secrets: '700',
     'secrets/modes1_steward.test.txt': '600',

@@ -48,7 +48,7 @@ onlyWithMounts('on a full disk', () => {
   beforeAll(async () => {
     steward = await home.steward({ start: false, proxied: true });
     mkdirSync(steward.dataDir, { mode: 0o700 });
-    const disk = `mount -t tmpfs -o size=2m,mode=700 tmpfs '${steward.dataDir}'`;
+    const disk = `mount -t tmpfs -o size=8m,mode=700 tmpfs '${steward.dataDir}'`;
     const diskForFiles = `mkdir -m 700 '${steward.dataDir}/exports'\nmount -t tmpfs -o size=8k,mode=700 tmpfs '${steward.dataDir}/exports'`;
     await steward.start('ready', withMounts(`${disk}\n${diskForFiles}`));
     await steward.alice.ask(sentinel);
@@ -90,15 +90,42 @@ onlyWithMounts('on a full disk', () => {
     throw new Error('no reply');
   }
 
-  test('it says so, does nothing half, and goes on when there is space', async () => {
+  test('it gives back what it kept for the audit: reads are answered, changes refused with the reason', async () => {
+    fill();
+    const [refused, read] = [await steward.alice.say('!user create full3'), await steward.alice.say('!user list carol')] as const;
+
+    expect(resultOf(await steward.alice.answer(refused, 20_000))).toMatchObject({ outcome: 'failed', error_id: 'audit.unwritable' });
+    expect(resultOf(await steward.alice.answer(read, 20_000))?.outcome).toBe('done');
+    expect(await inShell(['user', 'create', 'full4'])).toMatchObject({
+      outcome: 'failed',
+      errorId: 'audit.unwritable',
+      text: expect.stringContaining('the disk is full'),
+    });
+    await steward.becomes(503);
+    for (const name of ['full3', 'full4']) {
+      expect(await home.account(name)).toBeNull();
+      expect(hasPassword(name)).toBe(false);
+    }
+    free();
+
+    await steward.becomes(200);
+    expect(readdirSync(seenBy(steward.pid, join(steward.dataDir, 'audit')))).toContain('reserve');
+    expect(resultOf(await steward.alice.ask('!user create full3'))?.outcome).toBe('done');
+    expect(resultOf(await steward.alice.ask('!audit verify --all'))?.outcome).toBe('done');
+  });
+
+  test('to the last byte it says so, does nothing half, and goes on when there is space', async () => {
     const logBefore = steward.log.length;
+    // Twice: what is given back at the first failure is taken as well.
+    fill();
+    await inShell(['user', 'create', 'full2']);
     fill();
     const said = [await steward.alice.say('!user create full1'), await steward.alice.say('!user list carol')] as const;
     await until(() => steward.log.slice(logBefore).includes('store.unwritable'), 10_000, 'the log says so');
 
     expect(await inShell(['user', 'create', 'full2'])).toMatchObject({
       outcome: 'failed',
-      errorId: 'store.unwritable',
+      errorId: 'audit.unwritable',
       text: expect.stringContaining('the disk is full'),
     });
     await steward.becomes(503);

@@ -130,22 +130,31 @@ test('a store that a newer version has migrated is refused with the version that
   });
 
   /** Runs a version of Steward on a copy of the store that is on a disk with `left` bytes free. @returns also the folder with what it left there */
-  function tightly(main: string, words: readonly string[], left: number): Ended & { kept: string } {
+  function tightly(main: string, words: readonly string[], left: number, reserve = false): Ended & { kept: string } {
     const kept = join(steward.dir, `kept-${left}`);
     const data = `'${steward.dataDir}'`;
     const script = [
-      `mount -t tmpfs -o size=4m,mode=700 tmpfs ${data}`,
+      `mount -t tmpfs -o size=6m,mode=700 tmpfs ${data}`,
       `cp -a '${saved}'/. ${data}`,
+      ...(reserve ? [] : [`rm ${data}/audit/reserve`]),
       `cat /dev/zero > ${data}/filler 2>/dev/null || true`,
       `truncate -s -${left} ${data}/filler`,
       `code=0; "$@" || code=$?`,
-      `mkdir '${kept}'; cp -a ${data}/steward.db* '${kept}'`,
+      `mkdir -p '${kept}'; cp -a ${data}/steward.db* '${kept}'`,
       `exit $code`,
     ].join('\n');
     return { ...runAs(main, steward, words, withMounts(script)), kept };
   }
 
-  test('it does not start, and says why', () => {
+  test('it gives back what it had kept: reads are answered, changes refused with the reason', async () => {
+    expect(tightly(current, ['user', 'info', 'tight1'], 0, true)).toMatchObject({ exit: 0, out: expect.stringContaining('@tight1:') });
+    const refused = tightly(current, ['user', 'create', 'tight2'], 4096, true);
+    expect(refused).toMatchObject({ exit: 1, out: '' });
+    expect(refused.err).toMatch(/error: cannot run `user create`: the disk is full \(audit\.unwritable\)\nhint: /);
+    expect(await home.account('tight2')).toBeNull();
+  });
+
+  test('and nothing kept it does not start, and says why', () => {
     const { kept, ...ended } = tightly(current, ['run'], 0);
 
     expect(ended).toMatchObject({ exit: 1, out: '' });

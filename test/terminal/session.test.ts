@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { z } from 'zod';
-import { AuditLog } from '../../src/audit/log.ts';
 import { ReadCounts } from '../../src/audit/reads.ts';
 import { systemClock, systemIds } from '../../src/clock.ts';
 import type { CommandContext } from '../../src/commands/context.ts';
@@ -13,7 +12,6 @@ import { Registry } from '../../src/commands/registry.ts';
 import { configSchema } from '../../src/config/schema.ts';
 import { Failure } from '../../src/failures/failure.ts';
 import { text } from '../../src/reply/parts.ts';
-import { AuditRows } from '../../src/store/audit-rows.ts';
 import { JobStore } from '../../src/store/jobs.ts';
 import { Store } from '../../src/store/store.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
@@ -21,11 +19,13 @@ import { replyMessages, type ShellMessage, type ShellRequest } from '../../src/t
 import { noMetrics, type Metrics } from '../../src/telemetry/metrics.ts';
 import { LocalSession, ShellWaiters } from '../../src/terminal/session.ts';
 import { Jobs } from '../../src/workflow/jobs.ts';
+import { auditOf } from '../audit/support.ts';
 import { folder, later, request } from './support.ts';
 
 /** Sessions over a real store, with a command of each tier that a shell can run. */
 function opened(run: (ctx: CommandContext) => Promise<void> = () => Promise.resolve()) {
-  const store = Store.open(join(folder(), 'steward.db'));
+  const dir = folder();
+  const store = Store.open(join(dir, 'steward.db'));
   later(() => {
     store.close();
   });
@@ -67,7 +67,7 @@ function opened(run: (ctx: CommandContext) => Promise<void> = () => Promise.reso
   const waiters = new ShellWaiters();
   const commands: unknown[][] = [];
   const jobStore = new JobStore(store);
-  const audit = new AuditLog(store, new AuditRows(store), systemClock);
+  const audit = auditOf(store, dir);
   const metrics: Metrics = { ...noMetrics, command: (...counted) => void commands.push(counted.slice(0, 2)) };
   const jobs = new Jobs({
     store,

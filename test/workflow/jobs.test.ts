@@ -2,16 +2,15 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { AuditLog } from '../../src/audit/log.ts';
 import { systemClock, systemIds, type Clock } from '../../src/clock.ts';
 import { Failure } from '../../src/failures/failure.ts';
-import { AuditRows } from '../../src/store/audit-rows.ts';
 import { JobStore } from '../../src/store/jobs.ts';
 import { Store } from '../../src/store/store.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
 import type { SettledJob } from '../../src/workflow/job.ts';
 import { Jobs, type Executor } from '../../src/workflow/jobs.ts';
 import type { Plan } from '../../src/workflow/plan.ts';
+import { auditOf } from '../audit/support.ts';
 
 let dir: string;
 let store: Store;
@@ -47,7 +46,7 @@ function jobsWith(executor: Partial<Executor>): Jobs {
   return new Jobs({
     store,
     jobs: new JobStore(store),
-    audit: new AuditLog(store, new AuditRows(store), clock),
+    audit: auditOf(store, dir, clock),
     clock,
     ids: systemIds,
     log: silentLog,
