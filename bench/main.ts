@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
 import { toStderr } from '../kit/cache.ts';
+import { auditVerify } from './audit-verify.ts';
 import { idleMemory } from './idle-memory.ts';
 import { lineOf, passes, type Limit } from './limit.ts';
 import { roundTrip } from './round-trip.ts';
@@ -9,6 +10,7 @@ import { openWorld, type World } from './world.ts';
 
 const benches: Readonly<Record<string, (world: World) => Promise<Limit[]>>> = {
   start,
+  'audit-verify': auditVerify,
   'help-round-trip': roundTrip,
   'idle-memory': idleMemory,
   'user-list': userList,

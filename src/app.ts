@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { steward, type AuditEntry } from './audit/audit.ts';
 import { ownerIds } from './commands/roles.ts';
+import { HeadPosts } from './audit/heads.ts';
 import { Reloadable } from './config/reloadable.ts';
 import type { Config } from './config/schema.ts';
 import { watch } from './doctor/watch.ts';
@@ -16,6 +17,7 @@ import { Identities } from './matrix/crypto/identities.ts';
 import { DirectMessages } from './matrix/direct.ts';
 import { descriptionsOf, descriptionType } from './matrix/descriptions.ts';
 import { eventReader } from './matrix/event-reader.ts';
+import { headReply } from './matrix/audit-head.ts';
 import { Exports } from './matrix/exports.ts';
 import { greeting } from './matrix/greeting.ts';
 import { Intake, type Batch } from './matrix/intake.ts';
@@ -168,6 +170,7 @@ export interface Room {
   outbox: Outbox;
   inbox: Inbox;
   exports: Exports;
+  heads: HeadPosts;
   stop(): Promise<void>;
 }
 
@@ -337,8 +340,18 @@ export function openRoom(core: Core, connect = connectTo): Room {
       sender.kick();
     });
   };
+  const heads = new HeadPosts({
+    store,
+    facts,
+    clock,
+    head: () => core.audit.head(),
+    post: (head) => {
+      admin.announce(`audit-head-${head.seq}`, headReply(head));
+    },
+  });
   hooks.settled = (job) => {
     admin.settled(job);
+    if (job.tier === 'catastrophic' && job.startedAt !== null) heads.postNow();
   };
   hooks.progress = (job, finished) => {
     admin.progress(job, finished);
@@ -358,6 +371,7 @@ export function openRoom(core: Core, connect = connectTo): Room {
     direct,
     undecryptable,
     exports,
+    heads,
     stop: async () => {
       connection.stop();
       await Promise.race([admin.idle(), clock.sleep(5 * second)]);
@@ -428,6 +442,7 @@ export async function keepHouse(core: Core, room: Room | null, signal: AbortSign
       core.handovers.kick();
       room?.direct.removeDue();
       core.reserve.take();
+      room?.heads.postDaily();
       if (clock.monotonic() - pruned > hour) {
         pruned = clock.monotonic();
         core.reads.record(core.audit);

@@ -13,6 +13,7 @@ import { allCommands } from './commands/all.ts';
 import type { CommandContext, DeviceStatus, Requester, SelfStatus } from './commands/context.ts';
 import { Dispatcher } from './commands/dispatch.ts';
 import { CommandExecutor } from './commands/executor.ts';
+import { freezeGate } from './commands/server/freeze.ts';
 import type { Gate } from './commands/gate.ts';
 import { prepareScheduled } from './commands/scheduled.ts';
 import { identityGate } from './commands/identity-gate.ts';
@@ -32,7 +33,7 @@ import { ageRung } from './secrets/age.ts';
 import { FileSink } from './secrets/file-sink.ts';
 import { BackupStore } from './store/backups.ts';
 import { AuditRows } from './store/audit-rows.ts';
-import { crashPoint, type CommitHook } from './store/crash-point.ts';
+import { crashPoint } from './store/crash-point.ts';
 import { HostStack } from './stack/host/host.ts';
 import { AlertMessages } from './store/alert-messages.ts';
 import { AlertStore } from './store/alerts.ts';
@@ -52,6 +53,7 @@ import type { Log } from './telemetry/log.ts';
 import { noMetrics, type Metrics } from './telemetry/metrics.ts';
 import { LocalSession, ShellWaiters } from './terminal/session.ts';
 import { version } from './version.ts';
+import { Freeze } from './workflow/freeze.ts';
 import { asJob, type Job, type SettledJob } from './workflow/job.ts';
 import { Jobs } from './workflow/jobs.ts';
 import { Scheduler, type ScheduleReports } from './workflow/schedule/scheduler.ts';
@@ -122,19 +124,20 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
   const startedAt = clock.now();
   const { dataDir } = config.current;
   makeFolder(dataDir);
-  const lock = await takeLock(join(dataDir, 'steward.lock'), lockWait, clock);
   const reserve = new Reserve(join(dataDir, 'audit', 'reserve'));
+  const lock = await withReserve(reserve, () => takeLock(join(dataDir, 'steward.lock'), lockWait, clock));
   let store: Store;
   try {
-    store = openStore(join(dataDir, 'steward.db'), reserve, crashPoint(process.env['STEWARD_CRASH_AT']));
+    store = await withReserve(reserve, () => Store.open(join(dataDir, 'steward.db'), crashPoint(process.env['STEWARD_CRASH_AT'])));
   } catch (error) {
     lock.release();
     throw error;
   }
+  const facts = new Facts(store);
   const audit = new AuditLog({
     store,
     rows: new AuditRows(store),
-    facts: new Facts(store),
+    facts,
     clock,
     log,
     dir: join(dataDir, 'audit'),
@@ -182,6 +185,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     log,
   });
   const stopping = new AbortController();
+  const freeze = new Freeze(facts, clock);
   const reload = (cause: string): ReloadOutcome => {
     const outcome = config.reload(({ changed }) => {
       if (changed.length > 0) audit.record({ event: 'config.reloaded', actor: steward, detail: { cause, changed: changed.join(' ') } });
@@ -268,6 +272,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     ids,
     log,
     audit,
+    freeze,
     signal: stopping.signal,
     self: () => ({ version, startedAt, ...hooks.self() }),
     identities: pins,
@@ -280,7 +285,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
       return reload('command');
     },
   });
-  const gates: Gate[] = [spaceGate(reserve), identityGate(pins, () => config.current)];
+  const gates: Gate[] = [spaceGate(reserve), freezeGate(freeze), identityGate(pins, () => config.current)];
   const reads = new ReadCounts();
   const dispatcher = new Dispatcher(context, gates, reads);
   const jobs = new Jobs({
@@ -367,14 +372,14 @@ function targetsOf(job: Job): string[] {
   return job.plan.items.flatMap((item) => item.targets.map((target) => target.id));
 }
 
-/** On a full disk the space that was kept back is given for it: what mends the disk may need Steward. */
-function openStore(path: string, reserve: Reserve, onCommit: CommitHook | null): Store {
+/** Opens what a full disk keeps closed with the space that was kept back: what mends the disk may need Steward. */
+async function withReserve<T>(reserve: Reserve, open: () => T | Promise<T>): Promise<T> {
   try {
-    return Store.open(path, onCommit);
+    return await open();
   } catch (error) {
     if (!(error instanceof Failure) || error.id !== 'store.unwritable' || !reserve.held) throw error;
     reserve.give();
-    return Store.open(path, onCommit);
+    return open();
   }
 }
 

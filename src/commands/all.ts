@@ -18,6 +18,7 @@ import { scheduleRemove } from './schedule/remove.ts';
 import { scheduleRun } from './schedule/run.ts';
 import { serverCrypto, serverCryptoConfirm } from './server/crypto.ts';
 import { serverDoctor } from './server/doctor.ts';
+import { serverFreeze, serverThaw } from './server/freeze.ts';
 import { serverReload } from './server/reload.ts';
 import { serverRestart } from './server/restart.ts';
 import { serverStatus } from './server/status.ts';
@@ -50,6 +51,8 @@ const commands: readonly Command[] = [
   serverCrypto,
   serverCryptoConfirm,
   serverReload,
+  serverFreeze,
+  serverThaw,
   serverConfig,
   serverLogs,
   serverRestart,

@@ -12,6 +12,7 @@ import type { SecretSink } from '../secrets/sink.ts';
 import type { AgeRecipients } from '../store/age-recipients.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { IdentityPins } from '../store/identity-pins.ts';
+import type { Freeze } from '../workflow/freeze.ts';
 import type { Job } from '../workflow/job.ts';
 import type { Schedules } from '../workflow/schedule/schedules.ts';
 import type { Registry } from './registry.ts';
@@ -61,6 +62,7 @@ export interface CommandContext {
   readonly backups: Backups;
   registry: Registry;
   sink: SecretSink;
+  freeze: Freeze;
   schedules: Schedules;
   /** How a new password reaches the person who asks. */
   ladder: Ladder;

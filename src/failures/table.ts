@@ -87,6 +87,8 @@ export const failureTable = {
     'Your cross-signing identity is another than the one that is known.',
     'Another person confirms the new one: `server crypto confirm PERSON`.',
   ),
+  'access.frozen': refused('Steward is frozen: no change begins.', '`!server status` says by whom; `!server thaw` ends it.'),
+  'access.not-frozen': refused('Steward is not frozen.', '`!server status` shows how it is.'),
 
   'guard.self': refused('The target is the bot itself.', 'Steward never acts on its own account.'),
   'guard.requester': refused('The target is your own account.', 'Ask another admin.'),

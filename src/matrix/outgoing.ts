@@ -29,6 +29,7 @@ export function contentOf(reply: Reply, place: Place, options: TextOptions): Rec
     'm.mentions': mentions.length > 0 ? { user_ids: mentions } : {},
     ...relationOf(place),
     [resultKey]: resultOf(reply),
+    ...reply.content,
   };
 }
 

@@ -21,6 +21,8 @@ export interface Reply {
   /** User ids to notify; a reply that mentions somebody is sent so that it pings. */
   mentions?: readonly string[] | undefined;
   data?: DataStream | undefined;
+  /** More of the content of its message in a room, under namespaced keys. */
+  content?: Readonly<Record<string, unknown>> | undefined;
   /** Tables as wide as they are, for a desk. */
   wide?: boolean | undefined;
 }

@@ -8,7 +8,8 @@ const attempted = (path: string): string => `verify ${path}`;
 /** The file of `steward audit verify FILE [--head HASH]`; null when the words are the command of the set. */
 export function auditFileOf(argv: readonly string[]): { path: string; head: string | null; key: string | null } | null {
   if (argv[0] !== 'audit' || argv[1] !== 'verify') return null;
-  const head = takeOption(argv.slice(2), 'head');
+  // No configuration is read; a script may give it to each command all the same.
+  const head = takeOption(takeOption(argv.slice(2), 'config').rest, 'head');
   const key = takeOption(head.rest, 'key');
   const [path, ...extra] = key.rest;
   if (path === undefined || path.startsWith('--')) return null;

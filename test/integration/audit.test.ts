@@ -43,8 +43,8 @@ beforeAll(async () => {
   });
   steward.configure({
     people: {
-      alice: { user_ids: [home.userId('alice')], roles: ['owner'] } as unknown as Record<string, unknown>,
-      bob: { user_ids: [home.userId('bob')], roles: ['reader'] } as unknown as Record<string, unknown>,
+      alice: { user_ids: [home.userId('alice')], roles: ['owner'] },
+      bob: { user_ids: [home.userId('bob')], roles: ['reader'] },
     },
   });
   await steward.start();

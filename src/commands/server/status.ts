@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { asFailure } from '../../failures/failure.ts';
 import { fields, text } from '../../reply/parts.ts';
+import type { CommandContext } from '../context.ts';
 import { defineRead } from '../define.ts';
 
 export const serverStatus = defineRead({
@@ -23,6 +24,7 @@ export const serverStatus = defineRead({
     degraded: z.string().nullable(),
     outboxPending: z.number(),
     accept: z.string(),
+    frozen: z.string().nullable(),
   }),
   examples: ['server status'],
 
@@ -35,6 +37,7 @@ export const serverStatus = defineRead({
       degraded: self.degraded,
       outboxPending: self.outboxPending,
       accept: ctx.config.encryption.accept,
+      frozen: frozenWords(ctx),
     };
     try {
       const started = ctx.clock.monotonic();
@@ -82,6 +85,7 @@ export const serverStatus = defineRead({
       ['last sync', [result.syncAgeMs === null ? 'none yet' : `${(result.syncAgeMs / 1000).toFixed(1)} s ago`]],
       ['degraded', result.degraded === null ? undefined : [result.degraded]],
       ['commands from', result.accept === 'cross-signed' ? undefined : [acceptWords[result.accept] ?? result.accept]],
+      ['frozen', result.frozen === null ? undefined : [result.frozen]],
       ['to be sent', result.outboxPending === 0 ? undefined : [`${result.outboxPending} messages`]],
     ),
   ],
@@ -92,6 +96,10 @@ const acceptWords: Readonly<Record<string, string>> = {
   tofu: 'cross-signed devices, and the first device of who has no cross-signing (`encryption.accept: tofu`)',
   any: 'any device, signed or not (`encryption.accept: any`)',
 };
+function frozenWords({ freeze }: CommandContext): string | null {
+  const { state } = freeze;
+  return state === null ? null : `by ${state.by} since ${new Date(state.at).toISOString().slice(0, 16)}Z: ${state.reason}`;
+}
 
 function uptime(seconds: number): string {
   const days = Math.floor(seconds / 86_400);
