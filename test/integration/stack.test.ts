@@ -1,15 +1,18 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, linkSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { createHash } from 'node:crypto';
+import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { stringify } from 'yaml';
 import { sql, startPostgres, type Postgres } from '../../kit/postgres.ts';
 import { run } from '../../kit/process.ts';
 import { ensureSynapse, startSynapse, type Synapse } from '../../kit/synapse.ts';
+import { DirectoryDestination } from '../../src/backup/destinations/directory.ts';
+import { sealInto } from '../../src/backup/object.ts';
 import { systemClock } from '../../src/clock.ts';
 import { Secret } from '../../src/config/secret.ts';
 import { HostStack, type HostSettings } from '../../src/stack/host/host.ts';
@@ -273,6 +276,24 @@ describe('media', () => {
     mkdirSync(join(dir, 'out'));
     expect(spawnSync('tar', ['-x', '-C', join(dir, 'out')], { input: bytes }).status).toBe(0);
     expect(readFileSync(join(dir, 'out', paths[0] ?? '')).equals(large)).toBe(true);
+  });
+
+  test('more than the thread is given at a time go through whole, to a reader as slow as one that seals and writes', async () => {
+    const many = join(synapse.mediaPath, 'local_content/many');
+    mkdirSync(many, { recursive: true });
+    writeFileSync(join(many, '0'), Buffer.alloc(250_000, 'x'));
+    const paths = Array.from({ length: 4000 }, (_, n) => `local_content/many/${n}`);
+    for (const path of paths.slice(1)) linkSync(join(many, '0'), join(synapse.mediaPath, path));
+    async function* all(): AsyncGenerator<string> {
+      yield* await Promise.resolve(paths);
+    }
+    const stream = stackWith().tarMedia(synapse.mediaPath, all(), never);
+    const recipient = await identityToRecipient(await generateX25519Identity());
+    const object = await sealInto(new DirectoryDestination('disk', join(dir, 'many')), 'pack.tar.age', stream, [recipient]);
+    expect(object.source.stages).toEqual([{ name: 'tar', exitCode: 0 }]);
+    expect((await stream.files).map(({ path }) => path)).toEqual(paths);
+    rmSync(many, { recursive: true });
+    rmSync(join(dir, 'many'), { recursive: true });
   });
 
   test('a reader that goes away ends the thread', async () => {

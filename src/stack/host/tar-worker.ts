@@ -19,14 +19,17 @@ if (port === null) throw new TypeError('this file is the code of a thread');
 const tell = (message: FromWorker, transfer: ArrayBuffer[] = []): void => port.postMessage(message, transfer);
 
 let room = 0;
-let wake = (): void => undefined;
+/** Who reads and who writes may both wait. */
+let waiting: (() => void)[] = [];
 const given: { inputs: TarInput[]; last: boolean }[] = [];
 port.on('message', (message: ToWorker) => {
   if ('wanted' in message) room += message.wanted;
   else given.push(message);
-  wake();
+  const woken = waiting;
+  waiting = [];
+  for (const wake of woken) wake();
 });
-const changed = (): Promise<void> => new Promise((resolve) => (wake = resolve));
+const changed = (): Promise<void> => new Promise((resolve) => waiting.push(resolve));
 
 async function* inputs(): AsyncGenerator<TarInput> {
   for (;;) {
