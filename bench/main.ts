@@ -1,6 +1,7 @@
 import { constants } from 'node:os';
 import { toStderr } from '../kit/cache.ts';
 import { auditVerify } from './audit-verify.ts';
+import { backupDatabase, backupMedia, backupVerify } from './backup.ts';
 import { idleMemory } from './idle-memory.ts';
 import { lineOf, passes, type Limit } from './limit.ts';
 import { roundTrip } from './round-trip.ts';
@@ -15,6 +16,10 @@ const benches: Readonly<Record<string, (world: World) => Promise<Limit[]>>> = {
   'idle-memory': idleMemory,
   'user-list': userList,
   'user-list-csv': userListCsv,
+  // On the small database that the world begins with; the next one fills it.
+  'backup-media': backupMedia,
+  'backup-database': backupDatabase,
+  'backup-verify': backupVerify,
 };
 
 const usage = `usage: npm run bench -- NAME…|all
