@@ -6,9 +6,9 @@ import { ensurePostgres, sql } from '../kit/postgres.ts';
 import { run } from '../kit/process.ts';
 import type { World } from './world.ts';
 
-/** Rows like those of a real server: 280 000 events of which most are ciphertext, and state that says the same again and again; 1 GB as text. */
-const events = 280_000;
-const states = 4_000_000;
+/** Rows like those of a real server: 400 000 events of which most are ciphertext, and state that says the same again and again; 1 GB as text. */
+const events = 400_000;
+const states = 5_300_000;
 
 /** A Steward that backs this world up, and the programs that a user would take instead. */
 export interface BackupWorld {
@@ -92,7 +92,7 @@ export async function openBackups(world: World): Promise<BackupWorld> {
 export async function seedRows({ database }: World): Promise<void> {
   if ((await sql(database, `SELECT 1 FROM event_json WHERE event_id = '$seed1'`)) !== '') return;
   // 48 random bytes of base64 for each digest: nothing that compresses.
-  const ciphertext = `(SELECT string_agg(encode(sha384((n || ':' || i)::bytea), 'base64'), '') FROM generate_series(1, 16) AS i)`;
+  const ciphertext = `(SELECT string_agg(encode(sha384((n || ':' || i)::bytea), 'base64'), '') FROM generate_series(1, 20) AS i)`;
   await sql(
     database,
     `BEGIN;
@@ -128,4 +128,10 @@ export async function seedMedia({ database, synapse }: World, count: number, byt
       database,
       `INSERT INTO local_media_repository (media_id, media_type, media_length, created_ts, user_id, sha256) VALUES ${rows.slice(at, at + 10_000).join(', ')}`,
     );
+}
+
+/** What another bench has left would be copied with the rest. */
+export async function removeMedia({ database, synapse }: World): Promise<void> {
+  await sql(database, 'DELETE FROM local_media_repository');
+  rmSync(join(synapse.mediaPath, 'local_content'), { recursive: true, force: true });
 }

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { stringify } from 'yaml';
 import { startProxy, type FaultAction, type Proxy } from '../../kit/proxy.ts';
 import { startSynapse, type Account, type Synapse } from '../../kit/synapse.ts';
@@ -205,6 +206,22 @@ describe('server restart', () => {
     rmSync(join(dir, 'invocation.broken'));
     expect(await run('server restart worker')).toMatchObject({ outcome: 'refused', errorId: 'stack.no-component' });
   });
+});
+
+test('a server on SQLite is backed up while it runs, proven, and opened by age and zstd', async () => {
+  expect(await run('backup create')).toMatchObject({ outcome: 'done' });
+  const disk = join(dir, 'disk');
+  const folder = join(disk, readdirSync(disk).sort().at(-1) ?? '');
+  const proof = JSON.parse(readFileSync(join(folder, 'proof.json'), 'utf8')) as { content: object };
+  expect(proof.content).toMatchObject({ level: 3, missing: null });
+  const copy = join(dir, 'copy.db');
+  const epoch = readdirSync(join(folder, 'keys')).find((name) => name.startsWith('epoch-')) ?? '';
+  const script = `age -d -i my.key ${folder}/keys/${epoch} > epoch.key; age -d -i epoch.key ${folder}/database/homeserver.db.zst.age | zstd -q -d > ${copy}`;
+  expect(spawnSync('bash', ['-e', '-o', 'pipefail', '-c', script], { cwd: dir }).status).toBe(0);
+  const database = new DatabaseSync(copy, { readOnly: true });
+  expect(database.prepare('PRAGMA integrity_check').get()).toEqual({ integrity_check: 'ok' });
+  expect(database.prepare(`SELECT count(*) AS n FROM users WHERE name = '@eye:example.org'`).get()).toEqual({ n: 1 });
+  database.close();
 });
 
 test('every example of the registry runs', async () => {
