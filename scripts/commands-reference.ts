@@ -2,7 +2,7 @@ import type { z } from 'zod';
 import { allCommands } from '../src/commands/all.ts';
 import { groupOf, type Command } from '../src/commands/define.ts';
 import { ownOptions, sharedOptions, type Option } from '../src/commands/grammar/options.ts';
-import { tierTable } from '../src/commands/leave.ts';
+import { tierTable } from '../src/workflow/approval.ts';
 
 /** docs/commands.md: every command with its options, examples and result, from its declaration. */
 export function renderCommandReference(notice: string): string {
@@ -17,7 +17,11 @@ export function renderCommandReference(notice: string): string {
         'A user is a localpart, an MXID, a pill or a matrix.to link. Quotes hold a value with spaces together; those that phones make are taken too. ' +
         'Options that commands share: `--json` and `--csv` give the result as a file, `--dry-run` shows what a change would do, `--help` explains the command, `--wide` makes tables for a desk.',
       '## Tiers',
-      ['| tier | what it asks for |', '|---|---|', ...tierTable.map(([tier, words]) => `| ${tier} | ${words} |`)].join('\n'),
+      [
+        '| tier | mode `two-person` | mode `single` |',
+        '|---|---|---|',
+        ...tierTable.map(([tier, two, single]) => `| ${tier} | ${two} | ${single} |`),
+      ].join('\n'),
       ...alone.flatMap((name) => commands.filter((command) => command.name === name).flatMap((command) => section(command, '##'))),
       ...groups
         .filter((group) => !alone.includes(group))
@@ -35,6 +39,7 @@ function section(command: Command, level: string): string[] {
   const facts = [
     `Tier: ${command.tier}.`,
     ...(command.formerly === undefined ? [] : [`Formerly: ${command.formerly.map((name) => `\`${name}\``).join(', ')}.`]),
+    ...(command.short === undefined ? [] : [`Short: ${command.short.map((name) => `\`${name}\``).join(', ')}.`]),
     ...(command.kind === 'write' && command.bulk ? ['Takes a code block or a file: one target a line.'] : []),
   ];
   return [

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { steward, type AuditEntry } from './audit/audit.ts';
-import { ownerIds } from './commands/roles.ts';
 import { HeadPosts } from './audit/heads.ts';
+import { ownerIds } from './workflow/roles.ts';
 import { Reloadable } from './config/reloadable.ts';
 import type { Config } from './config/schema.ts';
 import { watch } from './doctor/watch.ts';
@@ -271,6 +271,7 @@ export function openRoom(core: Core, connect = connectTo): Room {
     writer,
     jobs: () => core.jobs,
     audit: core.audit,
+    approvals: core.approvals,
     sender,
     dispatcher: core.dispatcher,
     exports,
@@ -325,7 +326,8 @@ export function openRoom(core: Core, connect = connectTo): Room {
         admin.announce(`hello-${roomId}`, greeting(config.current));
         facts.set('greeted', roomId);
       }
-      void core.jobs.recover();
+      // What came while Steward was away may take back what is about to run.
+      void Promise.race([admin.idle(), clock.sleep(5 * second)]).then(() => core.jobs.recover());
       void publishDescriptions(core, clientNow(), facts, roomId, userId);
       sender.kick();
     },
@@ -349,6 +351,16 @@ export function openRoom(core: Core, connect = connectTo): Room {
       admin.announce(`audit-head-${head.seq}`, headReply(head));
     },
   });
+  hooks.room = () => (connection.degraded === null && connection.syncAge !== null ? { encrypted: encryption.isEncrypted(roomId) } : null);
+  hooks.asked = (job, approval) => {
+    admin.asked(job, approval);
+  };
+  hooks.approved = (job) => {
+    admin.approved(job);
+  };
+  hooks.countdown = (job, left) => {
+    admin.countdown(job, left);
+  };
   hooks.settled = (job) => {
     admin.settled(job);
     if (job.tier === 'catastrophic' && job.startedAt !== null) heads.postNow();

@@ -10,20 +10,21 @@ import { createAlertChannels } from './alerts/channels.ts';
 import { Reserve } from './audit/reserve.ts';
 import { systemClock, systemIds, type Clock, type Ids } from './clock.ts';
 import { allCommands } from './commands/all.ts';
-import type { CommandContext, DeviceStatus, Requester, SelfStatus } from './commands/context.ts';
-import { Dispatcher } from './commands/dispatch.ts';
+import { approvedAlone, brokenGlass } from './commands/approval/alerts.ts';
+import type { CommandContext, DeviceStatus, SelfStatus } from './commands/context.ts';
+import { Dispatcher, type ContextMaker } from './commands/dispatch.ts';
 import { CommandExecutor } from './commands/executor.ts';
 import { freezeGate } from './commands/server/freeze.ts';
 import type { Gate } from './commands/gate.ts';
 import { prepareScheduled } from './commands/scheduled.ts';
-import { identityGate } from './commands/identity-gate.ts';
+import { identityGate, identityStanding } from './commands/identity-gate.ts';
 import { jobReply } from './commands/job-reply.ts';
+import { promptReply } from './commands/prompt.ts';
 import type { Registry } from './commands/registry.ts';
 import type { Reloadable, ReloadOutcome } from './config/reloadable.ts';
 import { Doctor } from './doctor/doctor.ts';
 import type { Finding } from './doctor/line.ts';
 import { lookAtEncryption, lookAtRoom } from './doctor/room.ts';
-import type { Secret } from './config/secret.ts';
 import { Failure } from './failures/failure.ts';
 import type { FailureId } from './failures/table.ts';
 import { SynapseHttp } from './homeserver/synapse/http.ts';
@@ -37,6 +38,8 @@ import { crashPoint } from './store/crash-point.ts';
 import { HostStack } from './stack/host/host.ts';
 import { AlertMessages } from './store/alert-messages.ts';
 import { AlertStore } from './store/alerts.ts';
+import { ApprovalStore, type ApprovalRecord } from './store/approvals.ts';
+import { Decisions } from './store/decisions.ts';
 import { Facts } from './store/facts.ts';
 import { Deliveries } from './store/deliveries.ts';
 import { IdentityPins } from './store/identity-pins.ts';
@@ -45,6 +48,7 @@ import { inviteRung } from './secrets/invite.ts';
 import { Ladder } from './secrets/ladder.ts';
 import { AgeRecipients } from './store/age-recipients.ts';
 import { HandoverStore } from './store/handovers.ts';
+import { Holds } from './store/holds.ts';
 import { JobStore } from './store/jobs.ts';
 import { ScheduleStore } from './store/schedules.ts';
 import { takeLock } from './store/lock.ts';
@@ -53,6 +57,7 @@ import type { Log } from './telemetry/log.ts';
 import { noMetrics, type Metrics } from './telemetry/metrics.ts';
 import { LocalSession, ShellWaiters } from './terminal/session.ts';
 import { version } from './version.ts';
+import { Approvals, isAlerted } from './workflow/approvals.ts';
 import { Freeze } from './workflow/freeze.ts';
 import { asJob, type Job, type SettledJob } from './workflow/job.ts';
 import { Jobs } from './workflow/jobs.ts';
@@ -67,6 +72,11 @@ export interface CoreHooks {
   /** What a connection adds to the status; null where there is none. */
   self: () => Pick<SelfStatus, 'syncAge' | 'degraded' | 'outboxPending'>;
   device: () => Promise<DeviceStatus | null>;
+  /** The admin room, or null while it is not connected. */
+  room: () => { encrypted: boolean } | null;
+  asked: (job: Job, approval: ApprovalRecord) => void;
+  approved: (job: Job) => void;
+  countdown: (job: Job, left: number) => void;
   settled: (job: SettledJob) => void;
   progress: (job: Job, finished: number) => void;
   reloaded: (changed: readonly string[]) => void;
@@ -86,6 +96,7 @@ export interface Core {
   reads: ReadCounts;
   reserve: Reserve;
   jobs: Jobs;
+  approvals: Approvals;
   jobStore: JobStore;
   dispatcher: Dispatcher;
   waiters: ShellWaiters;
@@ -165,6 +176,10 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     metrics: noMetrics,
     self: () => ({ syncAge: null, degraded: null, outboxPending: 0 }),
     device: () => Promise.resolve(null),
+    room: () => null,
+    asked: () => undefined,
+    approved: () => undefined,
+    countdown: () => undefined,
     settled: () => undefined,
     progress: () => undefined,
     reloaded: () => undefined,
@@ -190,6 +205,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     const outcome = config.reload(({ changed }) => {
       if (changed.length > 0) audit.record({ event: 'config.reloaded', actor: steward, detail: { cause, changed: changed.join(' ') } });
     });
+    approvals.review();
     hooks.reloaded(outcome.changed);
     return outcome;
   };
@@ -248,9 +264,33 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
         version,
       }),
   );
-  const context = (requester: Requester, secrets: ReadonlyMap<string, Secret>): CommandContext => ({
+  const approvalStore = new ApprovalStore(store);
+  const decisions = new Decisions(store);
+  const approvals: Approvals = new Approvals({
+    ...{ store, audit, decisions, clock, ids, approvals: approvalStore, rows: jobStore, holds: new Holds(store) },
+    jobs: () => jobs,
+    config: () => config.current,
+    identityChanged: (person) => identityStanding(pins, config.current, person) === 'changed',
+    encrypted: () => hooks.room()?.encrypted ?? false,
+    approved: (job) => {
+      // After the transaction that this may stand in.
+      queueMicrotask(() => {
+        if (isAlerted(config.current, job.tier)) alerts.happened(approvedAlone(job));
+        hooks.approved(job);
+        void jobs.start(job.id).then(() => {
+          waiters.left(job.id);
+        });
+      });
+    },
+  });
+  const context: ContextMaker = (requester, secrets, message = null): CommandContext => ({
     requester,
     secrets,
+    message,
+    approvals,
+    get room() {
+      return hooks.room();
+    },
     config: config.current,
     get homeserver() {
       return homeserver();
@@ -288,16 +328,29 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
   const gates: Gate[] = [spaceGate(reserve), freezeGate(freeze), identityGate(pins, () => config.current)];
   const reads = new ReadCounts();
   const dispatcher = new Dispatcher(context, gates, reads);
-  const jobs = new Jobs({
+  const jobs: Jobs = new Jobs({
     store,
     jobs: jobStore,
     audit,
+    approvals: approvalStore,
+    decisions,
     clock,
     ids,
     log,
     executor: new CommandExecutor(context, gates),
     events: {
+      asked: (job, approval) => {
+        hooks.asked(job, approval);
+      },
+      countdown: (job, left) => {
+        hooks.countdown(job, left);
+      },
+      started: (job) => {
+        approvals.hold(job);
+        if (job.ending?.kind === 'break-glass') alerts.happened(brokenGlass(job, job.ending.reason));
+      },
       settled: (job) => {
+        approvals.release(job);
         waiters.settled(job);
         hooks.settled(job);
         handovers.release(targetsOf(job), job.origin);
@@ -306,9 +359,15 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
         hooks.progress(job, finished);
       },
     },
-    executeWithin: config.current.limits.commandAge,
+    objection: (job) => approvals.objection(job),
+    executeWithin: () => config.current.approval.execution,
   });
   const replyOf = (job: SettledJob): Reply => jobReply(context(job.requester, new Map()), job);
+  const promptOf = (job: Job): Reply => {
+    const approval = approvals.get(job.id);
+    if (approval === null) throw new TypeError(`${job.id} waits for nobody`);
+    return promptReply(config.current, job, approval, approvals.approversOf(job, approval), clock.now());
+  };
   return {
     config,
     clock,
@@ -320,6 +379,7 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     reads,
     reserve,
     jobs,
+    approvals,
     jobStore,
     dispatcher,
     waiters,
@@ -353,7 +413,11 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
       return scheduler;
     },
     session: () =>
-      new LocalSession({ store, audit, dispatcher, jobs, waiters, ids, metrics: () => hooks.metrics, clock, jobReply: replyOf }),
+      new LocalSession({
+        ...{ store, audit, dispatcher, jobs, approvals, waiters, ids, clock, promptOf },
+        metrics: () => hooks.metrics,
+        jobReply: replyOf,
+      }),
     close: () => {
       stopping.abort();
       try {

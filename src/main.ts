@@ -127,7 +127,7 @@ async function command(argv: readonly string[]): Promise<number> {
   try {
     return await runCommand(
       session,
-      { words: line.words, items, secrets },
+      { words: line.words, items, secrets, ...(line.breakGlass === undefined ? {} : { breakGlass: line.breakGlass }) },
       { stdin, stdout, stderr, prompts },
       { timeZone: config.config.timeZone, json: line.json },
     );

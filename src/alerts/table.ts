@@ -27,6 +27,12 @@ export const alertTable = {
     "Steward's own cross-signing identity was replaced on the homeserver, and not by Steward",
     'Do not trust what is said here before you know who did it; then `steward crypto reset` on the host.',
   ),
+  'approval.alone': alert(
+    'critical',
+    'a catastrophic command was approved by the person who asked',
+    '`!veto ID` stops it while it counts down.',
+  ),
+  'approval.break-glass': alert('critical', 'a command runs without the approval that it needs', '`!audit list` shows who did what since.'),
 
   'doctor.homeserver': alert('critical', 'the homeserver does not answer', 'Start Synapse; `!server doctor` shows whether it answers.'),
   'doctor.token': alert('critical', "the homeserver does not take Steward's access token", 'Run `steward init` on the host.'),

@@ -36,9 +36,14 @@ export type AuditEvent =
   /** The store was older than a file of the audit, as after it was restored: the file was set aside. */
   | 'audit.forked'
   | 'job.requested'
+  /** One person of several that are needed. */
+  | 'job.counted'
   | 'job.approved'
+  /** An approval was taken back before the run. */
+  | 'job.withdrawn'
   | 'job.vetoed'
   | 'job.expired'
+  | 'job.superseded'
   | 'job.plan-changed'
   | 'job.started'
   | 'job.step'

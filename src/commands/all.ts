@@ -1,3 +1,7 @@
+import { approvalApprove } from './approval/approve.ts';
+import { approvalInfo } from './approval/info.ts';
+import { approvalList } from './approval/list.ts';
+import { approvalVeto } from './approval/veto.ts';
 import { auditExport } from './audit/export.ts';
 import { auditList } from './audit/list.ts';
 import { auditVerify } from './audit/verify.ts';
@@ -8,6 +12,7 @@ import { backupVerify } from './backup/verify.ts';
 import type { Command } from './define.ts';
 import { help } from './help.ts';
 import { meAge, meAgeShow } from './me/age.ts';
+import { meRoles } from './me/roles.ts';
 import { Registry } from './registry.ts';
 import { serverConfig } from './server/config.ts';
 import { serverLogs } from './server/logs.ts';
@@ -62,6 +67,11 @@ const commands: readonly Command[] = [
   schedulePause,
   scheduleResume,
   scheduleRun,
+  approvalList,
+  approvalInfo,
+  approvalApprove,
+  approvalVeto,
+  meRoles,
   meAge,
   meAgeShow,
   backupCreate,

@@ -10,15 +10,17 @@ import type { Stack } from '../stack/stack.ts';
 import type { Ladder } from '../secrets/ladder.ts';
 import type { SecretSink } from '../secrets/sink.ts';
 import type { AgeRecipients } from '../store/age-recipients.ts';
+import type { Trust } from '../store/inbox.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { IdentityPins } from '../store/identity-pins.ts';
+import type { Approvals } from '../workflow/approvals.ts';
 import type { Freeze } from '../workflow/freeze.ts';
-import type { Job } from '../workflow/job.ts';
+import type { Job, JobRequester } from '../workflow/job.ts';
 import type { Schedules } from '../workflow/schedule/schedules.ts';
 import type { Registry } from './registry.ts';
 
-/** Who asks. The shell names no person. */
-export type Requester = { kind: 'person'; person: string; userId: string } | { kind: 'shell' };
+/** Who asks. */
+export type Requester = JobRequester;
 
 /** What `server status` tells of Steward itself. */
 export interface SelfStatus {
@@ -45,6 +47,14 @@ export interface DeviceStatus {
   sessions: number;
   /** Size of the snapshot. */
   bytes: number;
+}
+
+/** How a command came from a room. */
+export interface Message {
+  eventId: string;
+  trust: Trust;
+  /** Whether it was sent while Steward was not connected. */
+  caughtUp: boolean;
 }
 
 /** What a command may use. It knows nothing of where it was typed, but for who asked. */
@@ -80,6 +90,11 @@ export interface CommandContext {
   identities: IdentityPins;
   /** The device of the running daemon; null where nothing is encrypted, or no daemon runs. Throws Failures `crypto.*`. */
   device(): Promise<DeviceStatus | null>;
+  approvals: Approvals;
+  /** Where people can be asked now; null where no room is connected. */
+  readonly room: { encrypted: boolean } | null;
+  /** The message that asks; null in the shell. */
+  message: Message | null;
   /** The requester's last done job that can be undone and was not, or null. */
   lastUndoable(): Job | null;
   /** Reads the configuration file again. Throws `config.invalid`; the old one stays then. */

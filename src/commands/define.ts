@@ -32,8 +32,12 @@ interface Declaration<Args extends z.ZodObject, Result extends z.ZodObject> {
   lock: Lock;
   /** Runs also on a full disk and while Steward is frozen: what ends that. */
   always?: true;
+  /** Any person with a role may ask for it, whatever groups and tiers the role has. */
+  anyOperator?: true;
   /** Names the command had in the scripts that Steward replaces. */
   formerly?: readonly string[];
+  /** Shorter names that stand alone: `approve`. */
+  short?: readonly string[];
   args: Args;
   /** Values that never enter a room or an argv; in the shell `--NAME-file FILE`, `--NAME-stdin` or a prompt gives them. */
   secrets?: Readonly<Record<string, { alias: string; description: string }>>;

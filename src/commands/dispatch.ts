@@ -3,20 +3,21 @@ import type { ReadCounts } from '../audit/reads.ts';
 import type { Config } from '../config/schema.ts';
 import type { Secret } from '../config/secret.ts';
 import { asFailure, Failure } from '../failures/failure.ts';
-import { code, list, text, type Inline, type Line, type Part } from '../reply/parts.ts';
+import { code, text } from '../reply/parts.ts';
 import { failureReply, type Reply } from '../reply/reply.ts';
 import type { JobOrigin } from '../workflow/job.ts';
 import type { JobRequest } from '../workflow/jobs.ts';
 import type { Plan, PlanItem } from '../workflow/plan.ts';
+import { isOperator, mayRequest, owners } from '../workflow/roles.ts';
 import { atLeast, highestTier, type Tier } from '../workflow/tier.ts';
-import type { CommandContext, Requester } from './context.ts';
+import type { CommandContext, Message, Requester } from './context.ts';
 import { listData, recordData } from './data.ts';
 import { groupOf, type Command, type ListCommand, type ReadCommand, type WriteCommand } from './define.ts';
 import { parseLine, parseWords, type Mistake, type Parsed, type ParseResult } from './grammar/parse.ts';
 import { tokenise } from './grammar/tokenise.ts';
 import { passGates, type Gate } from './gate.ts';
-import { leaveFor, type Leave } from './leave.ts';
-import { mayRequest, owners } from './roles.ts';
+import { needFor, planTitle } from './need.ts';
+import { planParts } from './prompt.ts';
 
 /** A command as it was asked for, wherever it was typed. */
 export interface Ask {
@@ -31,14 +32,20 @@ export interface Ask {
   secrets: ReadonlyMap<string, Secret>;
   /** The tier up to which leave was given beforehand, where the command runs with nobody to ask. */
   granted?: Tier;
+  /** The message that asks; null where none does. */
+  message?: Message | null;
+  /** The reason given with the shell's `--break-glass`. */
+  breakGlass?: string | undefined;
 }
 
-/** What an ask comes to: an answer, or a job to be written down with the prompt that it needs. */
-/** @property refusal what the audit is told, where somebody asked for what he may not have */
-export type Prepared =
-  { kind: 'answer'; reply: Reply; refusal: AuditEntry | null } | { kind: 'job'; request: JobRequest; leave: Leave; prompt: Reply | null };
+/**
+ * What an ask comes to: an answer, or a job to be written down.
+ *
+ * @property refusal what the audit is told, where somebody asked for what he may not have
+ */
+export type Prepared = { kind: 'answer'; reply: Reply; refusal: AuditEntry | null } | { kind: 'job'; request: JobRequest };
 
-export type ContextMaker = (requester: Requester, secrets: ReadonlyMap<string, Secret>) => CommandContext;
+export type ContextMaker = (requester: Requester, secrets: ReadonlyMap<string, Secret>, message?: Message | null) => CommandContext;
 
 /** Reads, checks and plans what was asked. Nothing is changed here. */
 export class Dispatcher {
@@ -54,7 +61,7 @@ export class Dispatcher {
 
   /** Never throws: what goes wrong is an answer. */
   async prepare(ask: Ask): Promise<Prepared> {
-    const ctx = this.#context(ask.requester, ask.secrets);
+    const ctx = this.#context(ask.requester, ask.secrets, ask.message ?? null);
     let command: string | null = null;
     try {
       if (ask.items !== null) return await this.#bulk(ctx, ask, ask.items);
@@ -97,19 +104,12 @@ export class Dispatcher {
 
   /** Each item is the command's line with the item's words after it, so that options given once hold for all. */
   async #bulk(ctx: CommandContext, ask: Ask, items: readonly string[]): Promise<Prepared> {
-    const { bulk } = ctx.config.limits;
     const words = 'line' in ask.input ? ask.input.line.split(/\s+/u) : ask.input.words;
     const command = ctx.registry.match(words)?.command;
     if (command !== undefined && !(command.kind === 'write' && command.bulk))
       throw new Failure('usage.no-input', { attempted: `run \`${command.name}\` on a list` });
     const attempted = `run \`${command?.name ?? words[0] ?? ''}\` on ${items.length} items`;
     if (items.length === 0) throw new Failure('usage.invalid-value', { attempted, reason: 'the list is empty' });
-    if (items.length > bulk)
-      throw new Failure('access.needs-approval', {
-        attempted,
-        reason: `more than ${bulk} items at once are catastrophic, and refused`,
-        hint: `Split the list into parts of ${bulk}.`,
-      });
     const results = items.map((item) => read(ctx, ask, item));
     const mistakes = results.flatMap((result, at) => (result.ok ? [] : [`line ${at + 1}: ${result.mistake.failure.message}`]));
     const parsed = results.flatMap((result) => (result.ok ? [result.parsed] : []));
@@ -163,15 +163,8 @@ export class Dispatcher {
         reason: `it is ${plan.tier}${plan.reasons.length === 0 ? '' : `, because ${plan.reasons.join(' and ')}`}; ${ask.granted} was given leave beforehand`,
       });
     }
-    const leave: Leave | null = ask.granted === undefined ? leaveFor(plan, first.flags.yes, ask.requester) : { kind: 'none' };
-    if (leave === null) {
-      throw new Failure('access.needs-approval', {
-        attempted: planTitle(plan),
-        ...(plan.reasons.length === 0
-          ? {}
-          : { reason: `it is ${plan.tier}, because ${plan.reasons.join(' and ')}; Steward cannot ask a second person` }),
-      });
-    }
+    const given = { yes: first.flags.yes, breakGlass: ask.breakGlass ?? null };
+    const need = ask.granted === undefined ? needFor(ctx, plan, given) : null;
     const undo = plan.items.length === 1 ? (plan.items[0]?.undo ?? null) : null;
     const request: JobRequest = {
       requestId: ask.id,
@@ -179,11 +172,12 @@ export class Dispatcher {
       inputs,
       requester: ask.requester,
       origin: ask.origin,
-      confirmBy: leave.kind === 'none' ? null : ctx.clock.now() + ctx.config.limits.confirmation,
+      need,
+      breakGlass: atLeast(plan.tier, 'destructive') ? ask.breakGlass : undefined,
       undo,
       undoes,
     };
-    return { kind: 'job', request, leave, prompt: leave.kind === 'none' ? null : promptReply(ctx.config, plan, ask.origin.kind) };
+    return { kind: 'job', request };
   }
 
   #assertMayRequest(ctx: CommandContext, { command }: Parsed, tier: Tier): void {
@@ -219,12 +213,14 @@ export async function planOf(
   }
   if (refused.length > 0) return { plan: null, refused };
   const raised = items.flatMap((item) => (item.raise === undefined ? [] : [item.raise]));
-  const bulk: Tier[] = items.length > 1 ? ['confirmed'] : [];
+  const isMany = items.length > ctx.config.limits.bulk;
+  const bulk: Tier[] = isMany ? ['catastrophic'] : items.length > 1 ? ['confirmed'] : [];
   const tier = highestTier(command.tier, ...raised.map((raise) => raise.tier), ...bulk);
   const reasons = [
     ...new Set([
       ...raised.filter((raise) => atLeast(raise.tier, tier)).map((raise) => raise.reason),
-      ...(bulk.length > 0 && tier === 'confirmed' && command.tier !== 'confirmed' ? ['it acts on several targets'] : []),
+      ...(isMany ? [`it acts on more than ${ctx.config.limits.bulk} targets`] : []),
+      ...(items.length > 1 && tier === 'confirmed' && command.tier !== 'confirmed' ? ['it acts on several targets'] : []),
     ]),
   ];
   return { plan: { command: command.name, tier, reasons, items }, refused };
@@ -242,6 +238,7 @@ function read(ctx: CommandContext, ask: Ask, item: string | null): ParseResult {
 
 function assertMayRequest(ctx: CommandContext, command: Command, tier: Tier): void {
   const group = groupOf(command);
+  if (command.anyOperator === true && ctx.requester.kind === 'person' && isOperator(ctx.config, ctx.requester.person)) return;
   if (mayRequest(ctx.config, ctx.requester, group, tier)) return;
   const attempted = `run \`${command.name}\``;
   const hasRole = ctx.requester.kind === 'person' && (ctx.config.people[ctx.requester.person]?.roles.length ?? 0) > 0;
@@ -312,43 +309,13 @@ function actorOf({ requester, origin }: Ask): AuditActor {
 
 /** Somebody asked for what he may not have: told to the audit by the command and the failure, never by what was typed. */
 function refusalOf(ask: Ask, command: string | null, failure: Failure): AuditEntry | null {
-  if (!/^(?:access|guard)\./.test(failure.id)) return null;
+  if (!/^(?:access|approval|guard)\./.test(failure.id)) return null;
   return {
     event: 'access.refused',
     actor: actorOf(ask),
     command: command ?? undefined,
     eventId: ask.origin.kind === 'room' ? ask.origin.eventId : undefined,
     failure: failure.id,
-  };
-}
-
-/** "create @alice:example.org", or the command and how many. */
-function planTitle(plan: Plan): string {
-  const only = plan.items.length === 1 ? plan.items[0] : undefined;
-  const target = only?.targets[0]?.id;
-  return target === undefined ? `run \`${plan.command}\` on ${plan.items.length} items` : `run \`${plan.command}\` on ${target}`;
-}
-
-export function planParts(plan: Plan): Part[] {
-  const lines = plan.items.flatMap((item): Line[] => [
-    item.changes.flatMap((change, at): Inline[] => (at === 0 ? [...change] : [', ', ...change])),
-  ]);
-  const permanent = plan.items.flatMap((item) => item.permanent ?? []);
-  return [
-    list(lines),
-    ...(permanent.length === 0 ? [] : [text({ strong: 'Cannot be undone:' }), list(permanent)]),
-    text(`Tier: ${plan.tier}${plan.reasons.length === 0 ? '' : `, because ${plan.reasons.join(' and ')}`}.`),
-  ];
-}
-
-/** The shell asks its question itself. */
-function promptReply(config: Config, plan: Plan, where: JobOrigin['kind']): Reply {
-  const minutes = Math.round(config.limits.confirmation / 60_000);
-  const question = where === 'room' ? [text(`React ✅ to run it, ❌ to leave it, within ${minutes} min.`)] : [];
-  return {
-    command: plan.command,
-    outcome: 'waiting',
-    parts: [text({ strong: 'Please confirm:' }, ` ${plan.command}`), ...planParts(plan), ...question],
   };
 }
 

@@ -1,6 +1,7 @@
 import { Failure } from '../failures/failure.ts';
 import type { UserDetails } from '../homeserver/synapse/shapes.ts';
 import type { PlanItem } from '../workflow/plan.ts';
+import { personOf } from '../workflow/roles.ts';
 import type { CommandContext } from './context.ts';
 
 /** What no flag lifts (docs/security.md). */
@@ -22,11 +23,11 @@ export async function assertMayHarm(ctx: CommandContext, user: UserDetails, atte
 }
 
 /** Whoever can give control of a person's account could make himself his own second person. */
-export function controlOverPerson(ctx: CommandContext, userId: string): Pick<PlanItem, 'raise'> {
-  const person = Object.entries(ctx.config.people).find(([, { userIds }]) => userIds.includes(userId))?.[0];
-  return person === undefined
+export function controlOverPerson(ctx: CommandContext, userId: string): Pick<PlanItem, 'raise' | 'controls'> {
+  const person = personOf(ctx.config, userId);
+  return person === null
     ? {}
-    : { raise: { tier: 'catastrophic', reason: `${userId} is an account of ${person}, who is named in \`people:\`` } };
+    : { raise: { tier: 'catastrophic', reason: `${userId} is an account of ${person}, who is named in \`people:\`` }, controls: person };
 }
 
 function isOwn(ctx: CommandContext, userId: string): boolean {

@@ -5,8 +5,8 @@ import { fields, heading, list, text, type Inline, type Line, type Part } from '
 import { hintLine } from '../reply/reply.ts';
 import type { CommandContext } from './context.ts';
 import { defineRead, groupOf, type Command } from './define.ts';
+import { ruleOf } from '../workflow/approval.ts';
 import { ownOptions, sharedOptions, type Option } from './grammar/options.ts';
-import { leaveWords } from './leave.ts';
 import { nearest } from './registry.ts';
 
 export const help = defineRead({
@@ -14,6 +14,7 @@ export const help = defineRead({
   summary: 'List the commands, explain one of them, search them, or explain an error.',
   tier: 'read',
   lock: 'none',
+  anyOperator: true,
   args: z.strictObject({
     topic: z
       .array(z.string())
@@ -33,7 +34,7 @@ export const help = defineRead({
     const commands = commandsOf(ctx, args.topic);
     if (first === 'search') return [text({ strong: `Commands about ${rest.join(' ')}` }), list(commands.map(summaryLine))];
     const only = commands.length === 1 && args.topic.length > 0 ? commands[0] : undefined;
-    return only === undefined ? overview(ctx, commands) : explainCommand(only);
+    return only === undefined ? overview(ctx, commands) : explainCommand(ctx, only);
   },
 });
 
@@ -78,6 +79,7 @@ function searchText(command: Command): string {
     command.summary,
     ...(command.details ?? []),
     ...(command.formerly ?? []),
+    ...(command.short ?? []),
     ...ownOptions(command).flatMap((option) => [option.flag, option.description]),
   ]
     .join(' ')
@@ -104,7 +106,7 @@ function summaryLine(command: Command): Line {
   return [{ command: command.name }, ` — ${command.summary}`];
 }
 
-function explainCommand(command: Command): Part[] {
+function explainCommand(ctx: CommandContext, command: Command): Part[] {
   const own = ownOptions(command);
   const positionals = own.filter((option) => option.positional !== undefined).sort((a, b) => (a.positional ?? 0) - (b.positional ?? 0));
   const usage = [command.name, ...positionals.map(positionalUsage), ...(own.length > positionals.length ? ['[options]'] : [])].join(' ');
@@ -114,7 +116,8 @@ function explainCommand(command: Command): Part[] {
     ...(command.details ?? []).map((paragraph) => text(paragraph)),
     fields(
       ['usage', [{ command: usage }]],
-      ['tier', [`${command.tier}: ${leaveWords[command.tier]}`]],
+      ['tier', [`${command.tier}: ${ruleOf(ctx.config.approval.mode, command.tier).words}`]],
+      ['short', command.short === undefined ? undefined : [command.short.join(', ')]],
       ['formerly', command.formerly === undefined ? undefined : [command.formerly.join(', ')]],
       [
         'many at once',

@@ -1,7 +1,7 @@
 import { distance } from 'fastest-levenshtein';
 import { groupOf, type Command } from './define.ts';
 
-/** All commands, found by name or former name. */
+/** All commands, found by name, former name or short name. */
 export class Registry {
   readonly commands: readonly Command[];
   readonly #byName = new Map<string, Command>();
@@ -11,7 +11,7 @@ export class Registry {
   constructor(commands: readonly Command[]) {
     this.commands = commands;
     for (const command of commands) {
-      for (const name of [command.name, ...(command.formerly ?? [])]) {
+      for (const name of [command.name, ...(command.formerly ?? []), ...(command.short ?? [])]) {
         if (this.#byName.has(name)) throw new TypeError(`two commands are named ${name}`);
         this.#byName.set(name, command);
       }

@@ -5,7 +5,7 @@ import type { CommandContext } from './context.ts';
 import { groupOf } from './define.ts';
 import type { ContextMaker, Dispatcher } from './dispatch.ts';
 import { passGates, type Gate } from './gate.ts';
-import { mayRequest, personOf } from './roles.ts';
+import { mayRequest, personOf } from '../workflow/roles.ts';
 
 /**
  * Whether the person who made a schedule may still run its command.

@@ -9,6 +9,7 @@ export const undo = defineRead({
   details: ['An undo is a command with a tier of its own: where that is higher than the change was, it asks for what that tier asks.'],
   tier: 'read',
   lock: 'none',
+  anyOperator: true,
   args: z.strictObject({}),
   result: z.object({ command: z.string().nullable() }),
   examples: ['undo'],

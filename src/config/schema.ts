@@ -228,6 +228,22 @@ export const configSchema = section({
     .describe('What each role may request and approve.'),
   approval: section({
     mode: z.enum(['two-person', 'single']).default('two-person').describe('`two-person`, or `single` where there is one admin.'),
+    destructive: duration.prefault('12h').describe('How long a destructive command waits for its approval.'),
+    catastrophic: duration.prefault('15m').describe('How long a catastrophic command waits for its approval.'),
+    execution: duration.prefault('5m').describe('What was approved and could not begin within this is not run any more.'),
+    countdown: duration
+      .prefault('10s')
+      .describe('Time between the approval of a catastrophic command and its run, in which any operator may veto it.'),
+    countdown_single: duration.prefault('60s').describe('The same in mode `single`.'),
+    hold: duration
+      .prefault('24h')
+      .describe('How long a person may not approve, after a command could have given control of an account of theirs.'),
+    catastrophic_in_plain_room: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Whether catastrophic commands may be approved in a room that is not encrypted, where a server admin can forge the approval.',
+      ),
   })
     .prefault({})
     .describe('How destructive commands are approved.'),
@@ -243,6 +259,7 @@ export const configSchema = section({
     bulk: z.int().min(1).default(20).describe('More targets than this in one command are catastrophic.'),
     command_age: duration.prefault('5m').describe('Commands older than this are listed as missed, not run.'),
     confirmation: duration.prefault('5m').describe('How long a confirmation may take.'),
+    per_minute: z.int().min(1).default(60).describe('Commands that one person may give in a minute.'),
   })
     .prefault({})
     .describe('Bounds.'),

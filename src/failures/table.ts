@@ -71,14 +71,17 @@ export const failureTable = {
     'Your role does not include this command.',
     'Which roles include it? `!help COMMAND` shows its group and tier.',
   ),
-  'access.needs-approval': refused(
-    'The command destroys, and Steward cannot ask a second person.',
-    'Destructive commands run in the shell, by typing the target: `steward user deactivate USER`.',
+  'access.rate-limited': refused(
+    'You give commands faster than the limit.',
+    'Wait a minute. See `limits.per_minute` in the configuration.',
   ),
+  'access.needs-approval': refused('It needs an approval that was not given beforehand.', 'A person must ask for it, and be approved.'),
   'access.not-requester': refused('Only the person who asked can confirm.', 'Type the command yourself.'),
   'access.not-confirmed': refused('What was asked was not confirmed.', 'Run the command again and confirm it.'),
   'access.declined': refused('The requester declined.', 'Run the command again if it was a mistake.'),
-  'access.expired': refused('The confirmation came too late.', 'Run the command again and confirm within 5 minutes.'),
+  'access.expired': refused('Nobody approved it in time.', 'Run the command again.'),
+  'access.role-lost': refused('A role that it needed is gone.', 'Who may ask for it or approve it now? `!me roles` shows what you may.'),
+  'access.superseded': refused('The same was asked for again.', 'Look at the newer request.'),
   'access.plan-changed': refused(
     'What the command would change is no longer what was shown.',
     'Run the command again and look at the new plan.',
@@ -89,6 +92,42 @@ export const failureTable = {
   ),
   'access.frozen': refused('Steward is frozen: no change begins.', '`!server status` says by whom; `!server thaw` ends it.'),
   'access.not-frozen': refused('Steward is not frozen.', '`!server status` shows how it is.'),
+
+  'approval.own-request': refused(
+    'Another person must approve what you asked for.',
+    'Another account of yours is you. `!approval info ID` shows who may.',
+  ),
+  'approval.not-allowed': refused(
+    'Your role does not include approving this.',
+    '`!me roles` shows what you may; `!approval info ID` who may approve this.',
+  ),
+  'approval.is-target': refused(
+    'It could give control of an account of yours: a third person must approve it.',
+    '`!approval info ID` shows who may.',
+  ),
+  'approval.on-hold': refused('You may not approve for now.', '`!me roles` shows until when.'),
+  'approval.must-be-typed': refused('A reaction is not enough for this.', 'Type what the prompt says.'),
+  'approval.wrong-code': refused('Nothing that waits has this code, target or id.', '`!approval list` shows what waits.'),
+  'approval.too-many-attempts': refused('Too many wrong codes.', 'Wait a quarter of an hour.'),
+  'approval.untrusted-device': refused(
+    'A code counts only from a verified device, encrypted.',
+    'Verify this device in your client (cross-signing), and type the code again.',
+  ),
+  'approval.plain-room': refused(
+    'The room is not encrypted: what is catastrophic cannot be approved there.',
+    'In the shell: `--break-glass REASON`. See also `approval.catastrophic_in_plain_room` in the configuration.',
+  ),
+  'approval.nobody': refused(
+    'There is nobody who may approve it.',
+    'Who else has a role with `approve:`? In the shell `--break-glass REASON` runs it without.',
+  ),
+  'approval.no-room': refused(
+    'People approve in the admin room, and Steward is not connected to it.',
+    'Is the daemon running, and the homeserver up? `--break-glass REASON` runs it without an approval; it is announced.',
+  ),
+  'approval.shell': refused('The shell names no person, so it approves nothing.', 'Approve in the admin room.'),
+  'approval.not-waiting': refused('The request waits no more.', '`!approval list` shows what waits.'),
+  'approval.vetoed': refused('Somebody refused it.', 'Ask the one who refused; run the command again when you agree.'),
 
   'guard.self': refused('The target is the bot itself.', 'Steward never acts on its own account.'),
   'guard.requester': refused('The target is your own account.', 'Ask another admin.'),

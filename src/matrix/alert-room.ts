@@ -2,7 +2,7 @@ import type { Alerts } from '../alerts/alerts.ts';
 import type { AlertMessage, Told } from '../alerts/message.ts';
 import type { Requester } from '../commands/context.ts';
 import { whomToAsk } from '../commands/dispatch.ts';
-import { mayRequest, operatorAccounts, personOf } from '../commands/roles.ts';
+import { mayRequest, operatorAccounts, personOf } from '../workflow/roles.ts';
 import type { Config } from '../config/schema.ts';
 import { Failure } from '../failures/failure.ts';
 import { text, type Part } from '../reply/parts.ts';

@@ -53,7 +53,7 @@ export class MatrixRequestError extends Error {
 export type KeysEndpoint = 'upload' | 'query' | 'claim' | 'signatures/upload' | 'device_signing/upload';
 
 /** What intake asks the server for, and nothing else of a busy server. */
-const wanted = ['m.room.message', 'm.room.encrypted', 'm.reaction', 'm.room.encryption'];
+const wanted = ['m.room.message', 'm.room.encrypted', 'm.reaction', 'm.room.redaction', 'm.room.encryption'];
 const filter = JSON.stringify({
   presence: { types: [] },
   account_data: { types: [] },

@@ -123,7 +123,7 @@ export class Intake {
     return Object.entries(answer.rooms?.join ?? {}).flatMap(([roomId, { timeline }]) => {
       if (directRooms.userOf(roomId) === null) return [];
       return (timeline?.events ?? []).flatMap((event): InboxEvent[] => {
-        const content = event.type === 'm.reaction' && event.sender !== addressing().userId ? reactionOf(event) : null;
+        const content = event.type === 'm.reaction' && event.sender !== addressing().userId ? noteOf(event) : null;
         if (content === null) return [];
         const { event_id: eventId, sender, type, unsigned } = event;
         const receivedAt = clock.now();
@@ -184,13 +184,15 @@ export class Intake {
   async #row(event: RoomEvent, decryption: Decryption | null, isPlainRefused: boolean): Promise<InboxEvent | null> {
     const { addressing, clock, roomId } = this.#options;
     if (event.sender === addressing().userId || event.state_key !== undefined) return null;
-    const reading = event.type === 'm.reaction' ? reactionOf(event) : await this.#reading(event, decryption, isPlainRefused);
+    // Never encrypted, whatever the room is.
+    const isNote = event.type === 'm.reaction' || event.type === 'm.room.redaction';
+    const reading = isNote ? noteOf(event) : await this.#reading(event, decryption, isPlainRefused);
     if (reading === null) return null;
     return {
       eventId: event.event_id,
       roomId,
       sender: event.sender,
-      type: event.type === 'm.reaction' ? 'm.reaction' : 'm.room.message',
+      type: isNote ? event.type : 'm.room.message',
       content: reading,
       trust:
         decryption?.kind === 'decrypted'
@@ -237,7 +239,12 @@ function locked(why: Locked['why'], session: string | null): Locked {
   return { kind: 'locked', why, session };
 }
 
-function reactionOf(event: RoomEvent): Record<string, unknown> | null {
+/** What is kept of a reaction, and of its removal. */
+function noteOf(event: RoomEvent): Record<string, unknown> | null {
+  if (event.type === 'm.room.redaction') {
+    const redacted = event.content['redacts'] ?? event.redacts;
+    return typeof redacted === 'string' ? { about: redacted } : null;
+  }
   const relation = event.content['m.relates_to'] as { event_id?: unknown; key?: unknown } | undefined;
   return typeof relation?.event_id === 'string' && typeof relation.key === 'string'
     ? { about: relation.event_id, key: relation.key.slice(0, 32) }

@@ -3,7 +3,6 @@ import type { AuditLog } from '../audit/log.ts';
 import type { Clock } from '../clock.ts';
 import type { Requester } from '../commands/context.ts';
 import { whomToAsk, type Ask, type Dispatcher, type Prepared } from '../commands/dispatch.ts';
-import { mayRequest, personOf } from '../commands/roles.ts';
 import type { Config } from '../config/schema.ts';
 import { asFailure, Failure, type FailureDetails } from '../failures/failure.ts';
 import { list, text, type Line } from '../reply/parts.ts';
@@ -15,7 +14,13 @@ import type { Store } from '../store/store.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Job, SettledJob } from '../workflow/job.ts';
-import type { Decider, Jobs } from '../workflow/jobs.ts';
+import type { Approvals } from '../workflow/approvals.ts';
+import type { ApprovalRecord } from '../store/approvals.ts';
+import { promptReply } from '../commands/prompt.ts';
+import { RateLimit } from '../commands/rate-limit.ts';
+import type { Jobs } from '../workflow/jobs.ts';
+import { operatorAccounts, personOf } from '../workflow/roles.ts';
+import { plainKey, Reactions } from './reactions.ts';
 import { MatrixRequestError, type MatrixClient } from './client.ts';
 import type { EventReader } from './event-reader.ts';
 import type { Exports } from './exports.ts';
@@ -37,6 +42,7 @@ export interface RoomOptions {
   writer: RoomWriter;
   jobs: () => Jobs;
   audit: AuditLog;
+  approvals: Approvals;
   sender: Sender;
   dispatcher: Dispatcher;
   exports: Exports;
@@ -90,8 +96,19 @@ export class AdminRoom {
   readonly #turns = new Map<string, Promise<void>>();
   readonly #progress = new Map<string, { at: number; edits: number }>();
 
+  readonly #reactions: Reactions;
+  readonly #rate: RateLimit;
+
   constructor(options: RoomOptions) {
     this.#options = options;
+    this.#rate = new RateLimit(options.clock, options.config);
+    const { approvals, audit, config, store, writer } = options;
+    this.#reactions = new Reactions({
+      ...{ approvals, audit, config, store, writer },
+      done: (event) => {
+        this.#done(event);
+      },
+    });
   }
 
   /** Handles events that are in the inbox. A failing one is answered and logged; the others go on. */
@@ -104,6 +121,11 @@ export class AdminRoom {
     }
     for (const event of events) {
       if (missed.includes(event)) continue;
+      if (event.type === 'm.room.redaction') {
+        // At once: what it takes back must not run meanwhile.
+        this.#takeBack(event);
+        continue;
+      }
       const turn = (this.#turns.get(event.sender) ?? Promise.resolve()).then(() => this.#handleOne(event));
       this.#turns.set(event.sender, turn);
       void turn.finally(() => {
@@ -117,10 +139,38 @@ export class AdminRoom {
     await Promise.all(this.#turns.values());
   }
 
+  /** In the transaction that makes a job or shows it again: asks those who may approve it. */
+  asked(job: Job, approval: ApprovalRecord): void {
+    const { approvals, clock, config, writer } = this.#options;
+    if (approval.place !== 'room') return;
+    const prompt = promptReply(config(), job, approval, approvals.approversOf(job, approval), clock.now());
+    writer.prompt(job, prompt, approval.round);
+    queueMicrotask(() => {
+      this.#options.sender.kick();
+    });
+  }
+
+  /** One message, edited while the time runs in which a job can be vetoed. */
+  countdown(job: Job, left: number): void {
+    const { approvals, clock, config, store, writer } = this.#options;
+    store.transaction(() => {
+      writer.countdown(job, approvals.decisions(job.id), left, operatorAccounts(config()), clock.now());
+    });
+    this.#options.sender.kick();
+  }
+
   /** In the transaction that ends a job. */
   settled(job: SettledJob): void {
-    if (job.origin.kind !== 'room') return;
-    const { writer } = this.#options;
+    const { approvals, writer } = this.#options;
+    if (job.origin.kind !== 'room') {
+      // What people of the room were asked, or must know of, is told to them too.
+      if (approvals.get(job.id)?.place === 'room' || job.ending?.kind === 'break-glass')
+        writer.reply(job.id, this.#options.jobReply(job), writer.open, null);
+      queueMicrotask(() => {
+        this.#options.sender.kick();
+      });
+      return;
+    }
     const { eventId } = job.origin;
     const reply = this.#options.jobReply(job);
     const isDone = job.state === 'done';
@@ -255,6 +305,12 @@ export class AdminRoom {
       this.#refuseStranger(event, place);
       return;
     }
+    const pace = this.#rate.take(person);
+    if (pace !== 'taken') {
+      if (pace === 'refused') this.#answer(event, failureReply(new Failure('access.rate-limited'), null), place);
+      else this.#done(event);
+      return;
+    }
     const requester: Requester = { kind: 'person', person, userId: event.sender };
     const items = await itemsFor(command, {
       client: client(),
@@ -281,12 +337,13 @@ export class AdminRoom {
       input: { line: command.line },
       items,
       secrets: new Map(),
+      message: { eventId: event.eventId, trust: event.trust, caughtUp: event.caughtUp },
     };
     await this.#carryOut(event, await this.#timed(event.eventId, dispatcher.prepare(ask)), place, started);
   }
 
   async #carryOut(event: InboxEvent, prepared: Prepared, place: Place, started: number): Promise<void> {
-    const { store, jobs, sender, metrics, clock, writer } = this.#options;
+    const { store, jobs, sender, metrics, clock } = this.#options;
     if (prepared.kind === 'answer') {
       const { reply } = prepared;
       const file = await this.spool(reply);
@@ -294,100 +351,49 @@ export class AdminRoom {
       if (reply.command !== null) metrics().command(reply.command, reply.outcome, (clock.monotonic() - started) / 1000);
       return;
     }
-    const { request, leave, prompt } = prepared;
+    const { request } = prepared;
     const job = store.transaction(() => {
       const created = jobs().create(request);
-      if (prompt !== null) writer.prompt(created, prompt, 0);
       this.#done(event);
       return created;
     });
     sender.kick();
-    if (leave.kind === 'none') void this.#timed(event.eventId, jobs().start(job.id));
+    if (request.need === null) void this.#timed(event.eventId, jobs().start(job.id));
   }
 
   async #reaction(event: InboxEvent): Promise<void> {
-    const { config, jobs, posts, sender, store, writer } = this.#options;
+    const { posts, sender, writer } = this.#options;
     const { about, key } = event.content as { about: string; key: string };
+    const isLate = event.caughtUp || this.#isOld(event);
     let post = posts.find(about);
     if (post === null) {
       // The reaction may have come before the answer to the message's own sending.
       await sender.idle();
       post = posts.find(about);
     }
-    const plainKey = key.replace(/[\ufe0e\ufe0f]|[\u{1f3fb}-\u{1f3ff}]/gu, '');
     const button = post === null ? undefined : this.#options.buttons[post.kind];
-    if (post !== null && button !== undefined) {
-      const reply = button({ post, key: plainKey, userId: event.sender, isLate: event.caughtUp || this.#isOld(event) });
+    if (post === null) this.#done(event);
+    else if (button === undefined) this.#reactions.handle(event, post, isLate);
+    else {
+      const reply = button({ post, key: plainKey(key), userId: event.sender, isLate });
       if (reply === null) this.#done(event);
       else this.#answer(event, reply, { ...writer.open, replyTo: about });
-      return;
     }
-    const job = post === null ? null : jobs().get(post.ref);
-    const verdict = { '✅': true, '❌': false }[plainKey];
-    if (job?.state !== 'pending' || verdict === undefined || job.requester.kind !== 'person') {
-      this.#done(event);
-      return;
-    }
-    if (personOf(config(), event.sender) !== job.requester.person) {
-      const reply = failureReply(
-        new Failure('access.not-requester', {
-          attempted: `confirm \`${job.command}\``,
-          reason: `only ${job.requester.person} asked for it`,
-        }),
-        job.command,
-        { jobId: job.id },
-      );
-      const refusal: AuditEntry = {
-        event: 'access.refused',
-        actor: this.#actorOf(event),
-        command: job.command,
-        tier: job.tier,
-        jobId: job.id,
-        eventId: event.eventId,
-        failure: reply.errorId,
-      };
-      this.#answer(event, reply, { ...writer.placeOf(job), replyTo: about }, null, refusal);
-      return;
-    }
-    if (!mayRequest(config(), job.requester, job.command.split(' ')[0] ?? '', job.tier)) {
-      // The role went while the prompt waited.
-      this.#done(event);
-      jobs().veto(job.id, { actor: steward, eventId: event.eventId });
-      return;
-    }
-    if (event.caughtUp || this.#isOld(event)) {
-      this.#askAgain(event, job);
-      return;
-    }
-    const { id, origin } = job;
-    const by: Decider = { actor: this.#actorOf(event), eventId: event.eventId };
-    const confirmed = store.transaction(() => {
-      this.#done(event);
-      if (verdict) return jobs().confirm(id, by);
-      jobs().veto(id, by);
-      return false;
-    });
-    if (confirmed) void this.#timed(origin.kind === 'room' ? origin.eventId : event.eventId, jobs().start(id));
+    sender.kick();
   }
 
-  /** What arrived while Steward was down is shown again, never run. */
-  #askAgain(event: InboxEvent, job: Job): void {
-    const { clock, store, sender, writer } = this.#options;
-    const prompt: Reply = {
-      command: job.command,
-      outcome: 'waiting',
-      jobId: job.id,
-      parts: [
-        text({ strong: 'Please confirm again:' }, ` ${job.command}. Your reaction came while I was away.`),
-        list(job.plan.items.flatMap((item) => item.changes)),
-        text('React ✅ to run it, ❌ to leave it.'),
-      ],
-    };
-    store.transaction(() => {
-      writer.prompt(job, prompt, clock.now());
-      this.#done(event);
-    });
-    sender.kick();
+  #takeBack(event: InboxEvent): void {
+    try {
+      this.#reactions.withdrawn(event);
+      this.#options.sender.kick();
+    } catch (error) {
+      this.#later([event], error);
+    }
+  }
+
+  /** An approved job is started by the one who approves it; here it gets its hourglass. */
+  approved(job: Job): void {
+    if (job.origin.kind === 'room') void this.#timed(job.origin.eventId, this.#options.jobs().start(job.id));
   }
 
   #takeBackSecret(event: InboxEvent, certain: boolean): void {

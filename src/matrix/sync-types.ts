@@ -6,6 +6,8 @@ export interface RoomEvent {
   origin_server_ts: number;
   content: Record<string, unknown>;
   state_key?: string;
+  /** Of a redaction in rooms up to version 10; later ones carry it in the content. */
+  redacts?: string;
   /** `age` is in milliseconds, by the homeserver's own clock. */
   unsigned?: { age?: number; transaction_id?: string };
 }

@@ -1,8 +1,9 @@
 import type { Clock } from '../clock.ts';
 import type { Config } from '../config/schema.ts';
-import { code, text } from '../reply/parts.ts';
+import { code, text, type Line } from '../reply/parts.ts';
 import { renderPlain, type TextOptions } from '../reply/plain.ts';
 import type { Reply } from '../reply/reply.ts';
+import type { Decision } from '../store/decisions.ts';
 import type { Outbox, OutboxKind } from '../store/outbox.ts';
 import type { Post } from '../store/posts.ts';
 import type { Job } from '../workflow/job.ts';
@@ -62,9 +63,7 @@ export class RoomWriter {
   /** The question of a job, with the reactions that answer it. A later `round` asks again. */
   prompt(job: Job, prompt: Reply, round: number): void {
     const txn = txnId(job.id, `prompt-${round}`);
-    const mentions = job.requester.kind === 'person' ? [job.requester.userId] : [];
-    const reply = { ...prompt, jobId: job.id, mentions };
-    this.#add(txn, contentOf(reply, this.placeOf(job), this.#text(reply)), { post: { kind: 'prompt', ref: job.id } });
+    this.#add(txn, contentOf(prompt, this.placeOf(job), this.#text(prompt)), { post: { kind: 'prompt', ref: job.id } });
     for (const key of ['✅', '❌']) {
       this.#add(txnId(job.id, `prompt-${round}-${key}`), reactionOf(null, key), { kind: 'm.reaction', aboutTxn: txn });
     }
@@ -114,6 +113,37 @@ export class RoomWriter {
       text(`React 👁 when you have it, and I remove this message; I do so by myself after ${minutes} min.`),
     ];
     return contentOf({ command: null, outcome: 'done', parts }, { roomId, replyTo: null, threadId: null }, this.#text({}));
+  }
+
+  /** A message that says until when a job can still be vetoed: the first time one of its own, then edits of it. @param left milliseconds */
+  countdown(job: Job, decisions: readonly Decision[], left: number, operators: readonly string[], now: number): void {
+    const first = txnId(job.id, `countdown-${job.approvedAt ?? 0}`);
+    const isFirst = !this.#outbox.has(first);
+    const by = decisions.filter(({ verdict }) => verdict === 'approve').map(({ person }) => person);
+    const what = left > 0 ? `runs in ${Math.ceil(left / 1000)} s; ❌ or ` : 'can be vetoed no more.';
+    const line: Line = [
+      { strong: job.command },
+      ` ${job.plan.items
+        .flatMap(({ targets }) => targets.map(({ id }) => id))
+        .slice(0, 3)
+        .join(', ')}, approved by ${by.join(' and ')}: ${what}`,
+      ...(left > 0 ? [{ command: `veto ${job.id}` }, ' stops it.'] : []),
+    ];
+    const reply: Reply = {
+      command: job.command,
+      outcome: 'waiting',
+      jobId: job.id,
+      parts: [text(...line)],
+      mentions: isFirst ? operators : [],
+    };
+    const content = contentOf(reply, this.placeOf(job), this.#text(reply));
+    if (isFirst) {
+      this.#add(first, content, { post: { kind: 'countdown', ref: job.id } });
+      this.#add(txnId(job.id, `countdown-${job.approvedAt ?? 0}-❌`), reactionOf(null, '❌'), { kind: 'm.reaction', aboutTxn: first });
+      return;
+    }
+    const edit = { ...content, body: `* ${String(content['body'])}`, 'm.new_content': content, 'm.relates_to': { rel_type: 'm.replace' } };
+    this.#add(txnId(job.id, `countdown-${job.approvedAt ?? 0}-${now}`), edit, { aboutTxn: first });
   }
 
   /** Takes somebody's message away. @param sender who is told when the server does not allow it */

@@ -20,3 +20,19 @@ export function showTime(ms: number, timeZone: string): string {
   const part = (type: Intl.DateTimeFormatPartTypes): string => parts.get(type) ?? '';
   return `${part('year')}-${part('month')}-${part('day')} ${part('hour')}:${part('minute')} ${part('timeZoneName')}`;
 }
+
+const units = [
+  ['d', 86_400_000],
+  ['h', 3_600_000],
+  ['min', 60_000],
+  ['s', 1000],
+] as const;
+
+/** `12 h`, `5 min`, `30 s`: the largest unit of which it has at least two, or one exactly; never 0. */
+export function showDuration(ms: number): string {
+  for (const [unit, size] of units) {
+    const count = Math.round(ms / size);
+    if (ms >= 2 * size || (count === 1 && Math.abs(ms - size) < size / 20)) return `${count} ${unit}`;
+  }
+  return '1 s';
+}

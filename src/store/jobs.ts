@@ -1,7 +1,18 @@
 import type { StatementSync } from 'node:sqlite';
 import type { Store } from './store.ts';
 
-export const jobStates = ['pending', 'approved', 'running', 'done', 'failed', 'unknown', 'vetoed', 'expired', 'plan-changed'] as const;
+export const jobStates = [
+  'pending',
+  'approved',
+  'running',
+  'done',
+  'failed',
+  'unknown',
+  'vetoed',
+  'expired',
+  'superseded',
+  'plan-changed',
+] as const;
 export type JobState = (typeof jobStates)[number];
 
 export type StepState = 'waiting' | 'running' | 'done' | 'failed' | 'unknown';
@@ -31,13 +42,17 @@ export interface JobRecord {
   requester: unknown;
   origin: unknown;
   createdAt: number;
+  /** Until when it may be approved; null where nobody had to. */
   expiresAt: number | null;
+  approvedAt: number | null;
   startedAt: number | null;
   finishedAt: number | null;
   undo: string | null;
   undoneBy: string | null;
   /** The job that this one takes back. */
   undoes: string | null;
+  /** Why it ended before it ran, or what stood in for its approval; JSON. */
+  ending: unknown;
 }
 
 export class JobStore {
@@ -51,7 +66,7 @@ export class JobStore {
     this.#store = store;
     const { database } = store;
     this.#insert = database.prepare(
-      'INSERT INTO jobs (id, request_id, command, inputs, plan, plan_hash, tier, state, requester, origin, created_at, expires_at, undo, undoes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+      'INSERT INTO jobs (id, request_id, command, inputs, plan, plan_hash, tier, state, requester, origin, created_at, expires_at, approved_at, undo, undoes, ending) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
     );
     this.#step = database.prepare(
       'INSERT INTO steps (job_id, n, state, result, failure) VALUES (?, ?, ?, ?, ?) ON CONFLICT (job_id, n) DO UPDATE SET state = excluded.state, result = excluded.result, failure = excluded.failure',
@@ -74,8 +89,10 @@ export class JobStore {
       JSON.stringify(job.origin),
       job.createdAt,
       job.expiresAt,
+      job.approvedAt,
       job.undo,
       job.undoes,
+      job.ending === null ? null : JSON.stringify(job.ending),
     );
     for (let n = 0; n < steps; n += 1) this.setStep(job.id, { n, state: 'waiting', result: null, failure: null });
   }
@@ -115,9 +132,23 @@ export class JobStore {
    * @returns false when it was in another state, and nothing has changed
    */
   move(id: string, from: JobState, to: JobState, at: number): boolean {
-    const time = to === 'running' ? 'started_at' : to === 'pending' || to === 'approved' ? null : 'finished_at';
-    const set = time === null ? 'state = ?' : `state = ?, ${time} = ${Math.trunc(at)}`;
-    return this.#store.database.prepare(`UPDATE jobs SET ${set} WHERE id = ? AND state = ?`).run(to, id, from).changes === 1;
+    return (
+      this.#store.database
+        .prepare(`UPDATE jobs SET state = ?, ${timeOf(to)} = ? WHERE id = ? AND state = ?`)
+        .run(to, to === 'pending' ? null : at, id, from).changes === 1
+    );
+  }
+
+  setEnding(id: string, ending: unknown): void {
+    this.#store.database.prepare('UPDATE jobs SET ending = ? WHERE id = ?').run(JSON.stringify(ending), id);
+  }
+
+  /** Pending jobs whose time to be approved is over at `now`. */
+  due(now: number): string[] {
+    return this.#store.database
+      .prepare("SELECT id FROM jobs WHERE state = 'pending' AND expires_at < ?")
+      .all(now)
+      .map((row) => String(row['id']));
   }
 
   inState(state: JobState): JobRecord[] {
@@ -144,6 +175,12 @@ export class JobStore {
   }
 }
 
+/** The time that a state is entered at; one that goes back to pending is not approved any more. */
+function timeOf(state: JobState): string {
+  if (state === 'running') return 'started_at';
+  return state === 'pending' || state === 'approved' ? 'approved_at' : 'finished_at';
+}
+
 function jobOf(row: Record<string, unknown>): JobRecord {
   const json = (name: string): unknown => JSON.parse(String(row[name]));
   const optional = (name: string): number | null => (row[name] === null ? null : Number(row[name]));
@@ -161,10 +198,12 @@ function jobOf(row: Record<string, unknown>): JobRecord {
     origin: json('origin'),
     createdAt: Number(row['created_at']),
     expiresAt: optional('expires_at'),
+    approvedAt: optional('approved_at'),
     startedAt: optional('started_at'),
     finishedAt: optional('finished_at'),
     undo: optionalText('undo'),
     undoneBy: optionalText('undone_by'),
     undoes: optionalText('undoes'),
+    ending: row['ending'] === null ? null : json('ending'),
   };
 }

@@ -195,6 +195,58 @@ export const migrations: readonly Migration[] = [
         finished_at INTEGER,
         failure TEXT,
         PRIMARY KEY (schedule_id, due_at)
+      ) STRICT;
+    `,
+  },
+  {
+    since: '0.2.0',
+    sql: `
+      ALTER TABLE jobs ADD COLUMN approved_at INTEGER;
+      -- JSON of why it ended before it ran, or of what replaced its approval.
+      ALTER TABLE jobs ADD COLUMN ending TEXT;
+      CREATE INDEX jobs_due ON jobs (expires_at) WHERE state = 'pending';
+
+      -- What a job waits for before it may run.
+      CREATE TABLE approvals (
+        job_id TEXT PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
+        way TEXT NOT NULL,
+        approver TEXT NOT NULL,
+        persons INTEGER NOT NULL,
+        excluded TEXT NOT NULL,
+        typed TEXT,
+        lookup TEXT,
+        place TEXT NOT NULL,
+        countdown INTEGER NOT NULL,
+        request TEXT NOT NULL,
+        round INTEGER NOT NULL,
+        open INTEGER NOT NULL
+      ) STRICT, WITHOUT ROWID;
+      CREATE INDEX approvals_typed ON approvals (lookup) WHERE open = 1 AND lookup IS NOT NULL;
+      CREATE INDEX approvals_same ON approvals (request) WHERE open = 1;
+      INSERT INTO approvals SELECT id, 'confirm', 'requester', 1, '[]', NULL, NULL,
+        CASE json_extract(requester, '$.kind') WHEN 'person' THEN 'room' ELSE 'terminal' END, 0, id, 0, 1
+        FROM jobs WHERE state = 'pending';
+
+      -- Who said what to which request.
+      CREATE TABLE decisions (
+        event_id TEXT PRIMARY KEY,
+        job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+        person TEXT NOT NULL,
+        user_id TEXT NOT NULL,
+        verdict TEXT NOT NULL,
+        trust TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        withdrawn_at INTEGER
+      ) STRICT, WITHOUT ROWID;
+      CREATE INDEX decisions_of ON decisions (job_id);
+      CREATE UNIQUE INDEX decisions_once ON decisions (job_id, person) WHERE verdict = 'approve' AND withdrawn_at IS NULL;
+
+      -- People who may not approve for a while, because a job could have given control of an account of theirs.
+      CREATE TABLE holds (
+        person TEXT NOT NULL,
+        job_id TEXT NOT NULL,
+        until INTEGER NOT NULL,
+        PRIMARY KEY (person, job_id)
       ) STRICT, WITHOUT ROWID;
       -- What stands, and what has been. An event stands for nothing: it is told once.
       CREATE TABLE alerts (

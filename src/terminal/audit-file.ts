@@ -9,7 +9,7 @@ const attempted = (path: string): string => `verify ${path}`;
 export function auditFileOf(argv: readonly string[]): { path: string; head: string | null; key: string | null } | null {
   if (argv[0] !== 'audit' || argv[1] !== 'verify') return null;
   // No configuration is read; a script may give it to each command all the same.
-  const head = takeOption(takeOption(argv.slice(2), 'config').rest, 'head');
+  const head = takeOption(takeOption(argv.slice(2), 'config').rest, 'head', 'a hash');
   const key = takeOption(head.rest, 'key');
   const [path, ...extra] = key.rest;
   if (path === undefined || path.startsWith('--')) return null;

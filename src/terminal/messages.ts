@@ -10,10 +10,12 @@ export interface ShellRequest {
   items: readonly string[] | null;
   /** Values of secret arguments by name; in memory and on the socket only. */
   secrets: Readonly<Record<string, string>>;
+  /** The reason of `--break-glass`. */
+  breakGlass?: string | undefined;
 }
 
 /**
- * What a session says, in this order: at most one prompt, then one reply, then the chunks of its data, then end. Data
+ * What a session says, in this order: at most one prompt or wait, then one reply, then the chunks of its data, then end. Data
  * that break off are followed by the reply of the failure.
  */
 export type ShellMessage =
@@ -23,6 +25,8 @@ export type ShellMessage =
       parts: readonly Part[];
       /** What must be typed; null where yes or no is asked. */ typeTarget: string | null;
     }
+  /** People in the admin room are asked; to go away takes the request back. */
+  | { type: 'waiting'; jobId: string; parts: readonly Part[] }
   | {
       type: 'reply';
       command: string | null;

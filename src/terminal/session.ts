@@ -6,7 +6,8 @@ import { Failure } from '../failures/failure.ts';
 import { failureReply, type Reply } from '../reply/reply.ts';
 import type { Store } from '../store/store.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import type { SettledJob } from '../workflow/job.ts';
+import type { Approvals } from '../workflow/approvals.ts';
+import type { Job, SettledJob } from '../workflow/job.ts';
 import type { Jobs } from '../workflow/jobs.ts';
 import { replyMessages, type ShellMessage, type ShellRequest } from './messages.ts';
 
@@ -47,11 +48,14 @@ export interface LocalSessionOptions {
   store: Store;
   dispatcher: Dispatcher;
   jobs: Jobs;
+  approvals: Approvals;
   waiters: ShellWaiters;
   ids: Ids;
   clock: Clock;
   audit: Audit;
   metrics: () => Metrics;
+  /** The question of a job that waits. */
+  promptOf: (job: Job) => Reply;
   /** Turns a job that has ended into its reply. */
   jobReply: (job: SettledJob) => Reply;
 }
@@ -59,8 +63,6 @@ export interface LocalSessionOptions {
 /** Commands of the shell in the process that owns the store. */
 export class LocalSession implements ShellSession {
   readonly #options: LocalSessionOptions;
-  /** Of jobs that wait for an answer; they are never stored. */
-  readonly #secrets = new Map<string, ReadonlyMap<string, Secret>>();
 
   constructor(options: LocalSessionOptions) {
     this.#options = options;
@@ -77,6 +79,8 @@ export class LocalSession implements ShellSession {
       input: { words: request.words },
       items: request.items,
       secrets,
+      message: null,
+      breakGlass: request.breakGlass,
     });
     if (prepared.kind === 'answer') {
       const { reply, refusal } = prepared;
@@ -85,18 +89,12 @@ export class LocalSession implements ShellSession {
       yield* replyMessages(reply, undefined);
       return;
     }
-    const { request: jobRequest, leave, prompt } = prepared;
-    const job = store.transaction(() => jobs.create(jobRequest));
+    const { need } = prepared.request;
+    const job = store.transaction(() => jobs.create({ ...prepared.request, secrets }));
     const ended = waiters.wait(job.id);
-    if (leave.kind === 'none') this.#start(job.id, secrets);
-    else
-      yield* this.#ask(
-        job.id,
-        { type: 'prompt', jobId: job.id, parts: prompt?.parts ?? [], typeTarget: leave.kind === 'type-target' ? leave.target : null },
-        secrets,
-      );
+    if (need === null) this.#start(job.id);
+    else yield* this.#ask(job);
     const settled = await ended;
-    this.#secrets.delete(job.id);
     if (settled === null) {
       yield* replyMessages(
         failureReply(new Failure('job.unknown', { attempted: `run \`${job.command}\`` }), job.command, { jobId: job.id }),
@@ -111,35 +109,35 @@ export class LocalSession implements ShellSession {
   }
 
   /** The prompt; the job is left alone from the moment when the next message is asked for, and vetoed when none ever is. */
-  *#ask(jobId: string, prompt: ShellMessage, secrets: ReadonlyMap<string, Secret>): Generator<ShellMessage, void> {
-    this.#secrets.set(jobId, secrets);
+  *#ask(job: Job): Generator<ShellMessage, void> {
+    const { approvals, promptOf } = this.#options;
+    const approval = approvals.get(job.id);
     let heard = false;
     try {
-      yield prompt;
+      if (approval?.place === 'room') yield { type: 'waiting', jobId: job.id, parts: promptOf(job).parts };
+      else yield { type: 'prompt', jobId: job.id, parts: promptOf(job).parts, typeTarget: approval?.typed ?? null };
       heard = true;
     } finally {
-      if (!heard) {
-        this.#secrets.delete(jobId);
-        this.#options.jobs.veto(jobId);
-      }
+      if (!heard) this.#options.jobs.veto(job.id);
     }
   }
 
-  #start(jobId: string, secrets: ReadonlyMap<string, Secret> | undefined): void {
+  #start(jobId: string): void {
     const { jobs, waiters } = this.#options;
     // A run that stops with Steward, or cannot be journaled, ends without settling the job.
-    void jobs.start(jobId, secrets).then(() => {
+    void jobs.start(jobId).then(() => {
       waiters.left(jobId);
     });
   }
 
   decide(jobId: string, yes: boolean): Promise<boolean> {
-    const { jobs } = this.#options;
+    const { approvals, jobs } = this.#options;
     const job = jobs.get(jobId);
     if (job?.origin.kind !== 'shell') return Promise.resolve(false);
     if (!yes) return Promise.resolve(jobs.veto(jobId));
-    if (!jobs.confirm(jobId)) return Promise.resolve(false);
-    this.#start(jobId, this.#secrets.get(jobId));
+    // What the room was asked is not answered here.
+    if (approvals.get(jobId)?.place !== 'terminal' || !jobs.approve(jobId)) return Promise.resolve(false);
+    approvals.announce(jobId);
     return Promise.resolve(true);
   }
 

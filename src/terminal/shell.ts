@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
 import { Failure } from '../failures/failure.ts';
+import { text } from '../reply/parts.ts';
 import { failureReply, exitOfOutcome } from '../reply/reply.ts';
 import { answerDocument, errorIn, type ReplyMessage } from './answer.ts';
 import type { ShellMessage, ShellRequest } from './messages.ts';
@@ -34,6 +35,7 @@ export async function runCommand(session: ShellSession, request: ShellRequest, t
   try {
     for await (const message of session.run(request)) {
       if (message.type === 'prompt') asking = ask(session, message, terminal, view);
+      else if (message.type === 'waiting') await wait(message, terminal, view);
       else if (message.type === 'reply') {
         await asking?.over();
         exit = exitOfOutcome[message.outcome];
@@ -62,6 +64,12 @@ async function show(reply: ReplyMessage, { stdout, stderr }: Pick<Terminal, 'std
   }
   const output = errorIn(reply.parts, view.timeZone) === null ? stdout : stderr;
   await output.write(renderFor(output.stream, reply.parts, view.timeZone));
+}
+
+/** People elsewhere are asked: says so, and that leaving takes it back. */
+async function wait({ parts }: Extract<ShellMessage, { type: 'waiting' }>, { stderr }: Terminal, view: View): Promise<void> {
+  const hint = text('Waiting for the admin room. Ctrl-C takes the request back.');
+  await stderr.write(renderFor(stderr.stream, [...parts, hint], view.timeZone));
 }
 
 interface Asking {

@@ -19,6 +19,7 @@ const shellRequest = z.strictObject({
   words: z.array(z.string()),
   items: z.array(z.string()).nullable(),
   secrets: z.record(z.string(), z.string()),
+  breakGlass: z.string().optional(),
 });
 const decision = z.strictObject({ yes: z.boolean() });
 
@@ -80,7 +81,7 @@ async function stream(session: ShellSession, body: z.output<typeof shellRequest>
   response.writeHead(200, { 'content-type': 'application/x-ndjson' });
   for await (const message of answered(session.run(body))) {
     if (gone.signal.aborted) return;
-    if (message.type === 'prompt') prompted = message.jobId;
+    if (message.type === 'prompt' || message.type === 'waiting') prompted = message.jobId;
     if (!response.write(`${JSON.stringify(message)}\n`)) await once(response, 'drain', { signal: gone.signal }).catch(() => undefined);
   }
   response.end();

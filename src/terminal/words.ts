@@ -12,6 +12,8 @@ export interface ShellLine {
   /** Path of the file with one target a line, `-` for standard input. */
   inputPath: string | undefined;
   secrets: ReadonlyMap<string, SecretSource>;
+  /** The reason of `--break-glass REASON`. */
+  breakGlass: string | undefined;
   json: boolean;
 }
 
@@ -23,9 +25,10 @@ export interface ShellLine {
 export function readWords(argv: readonly string[], registry: Registry): ShellLine {
   const config = takeOption(argv, 'config');
   const input = takeOption(config.rest, 'input');
-  const command = registry.match(input.rest)?.command;
-  const { words, secrets } = takeSecrets(input.rest, command?.secrets ?? {});
-  return { words, configPath: config.value, inputPath: input.value, secrets, json: wantsJson(argv) };
+  const breakGlass = takeOption(input.rest, 'break-glass', 'a reason');
+  const command = registry.match(breakGlass.rest)?.command;
+  const { words, secrets } = takeSecrets(breakGlass.rest, command?.secrets ?? {});
+  return { words, configPath: config.value, inputPath: input.value, secrets, breakGlass: breakGlass.value, json: wantsJson(argv) };
 }
 
 /** Whether the answer is asked for as JSON, also where the rest cannot be read. */
@@ -34,7 +37,7 @@ export function wantsJson(argv: readonly string[]): boolean {
 }
 
 /** The value of `--NAME VALUE` or `--NAME=VALUE`, and the words without it. */
-export function takeOption(words: readonly string[], name: string): { value: string | undefined; rest: string[] } {
+export function takeOption(words: readonly string[], name: string, what = 'a file'): { value: string | undefined; rest: string[] } {
   const flag = `--${name}`;
   const end = beforeDashes(words).length;
   const rest: string[] = [];
@@ -49,7 +52,10 @@ export function takeOption(words: readonly string[], name: string): { value: str
     if (word === flag) at += 1;
     value = word === flag ? words[at] : word.slice(flag.length + 1);
     if (value === undefined || value === '')
-      throw new Failure('usage.missing-value', { reason: `\`${flag}\` needs a value`, hint: `\`${flag} VALUE\`.` });
+      throw new Failure('usage.missing-value', {
+        reason: `\`${flag}\` needs ${what}`,
+        hint: `\`${flag} ${what.split(' ')[1]?.toUpperCase() ?? ''}\`.`,
+      });
   }
   return { value, rest };
 }

@@ -1,9 +1,11 @@
 import type { Trust } from '../store/inbox.ts';
 import type { JobRecord, StepRecord } from '../store/jobs.ts';
+import type { Line } from '../reply/parts.ts';
+import type { Decision } from '../store/decisions.ts';
 import type { Plan } from './plan.ts';
 import type { Tier } from './tier.ts';
 
-/** Who asked, as a job keeps it. */
+/** Who asked. The shell names no person. */
 export type JobRequester = { kind: 'person'; person: string; userId: string } | { kind: 'shell' };
 
 /** A run of a schedule: which, and how it came to run. Times in milliseconds. */
@@ -29,17 +31,33 @@ export type JobOrigin =
   | { kind: 'shell' }
   | ScheduleOrigin;
 
-export interface Job extends Omit<JobRecord, 'plan' | 'tier' | 'requester' | 'origin' | 'inputs'> {
+/** Why a job ended before it ran. */
+export type Ending =
+  /** Refused by a person, or taken back by the one who asked; the shell names none. */
+  | { kind: 'vetoed'; person: string | null; userId: string | null }
+  /** The person who asked may not ask for it any more. */
+  | { kind: 'role-lost'; person: string }
+  /** The same person asked for the same again. */
+  | { kind: 'superseded' }
+  /** What would change is not what was shown: lines that are gone, and lines that are new. */
+  | { kind: 'plan-changed'; was: readonly Line[]; now: readonly Line[] }
+  /** It ran without an approval, by the shell's `--break-glass`. */
+  | { kind: 'break-glass'; reason: string };
+
+export interface Job extends Omit<JobRecord, 'plan' | 'tier' | 'requester' | 'origin' | 'inputs' | 'ending'> {
   plan: Plan;
   tier: Tier;
   requester: JobRequester;
   origin: JobOrigin;
   /** The checked arguments of each item of the plan. */
   inputs: readonly Record<string, unknown>[];
+  ending: Ending | null;
 }
 
 export interface SettledJob extends Job {
   steps: readonly StepRecord[];
+  /** What people said to it, oldest first, without what was taken back. */
+  decisions: readonly Decision[];
 }
 
 /** The JSON columns are written by workflow/ alone, from these very types. */

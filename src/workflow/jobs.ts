@@ -1,21 +1,31 @@
+import { createHash } from 'node:crypto';
+import canonicalize from 'canonicalize';
 import { steward, type Audit, type AuditActor, type AuditEntry, type AuditEvent } from '../audit/audit.ts';
 import type { Clock, Ids } from '../clock.ts';
 import type { Secret } from '../config/secret.ts';
 import { asFailure, Failure } from '../failures/failure.ts';
+import type { ApprovalRecord, ApprovalStore } from '../store/approvals.ts';
+import type { Decisions } from '../store/decisions.ts';
 import type { JobStore, JobState, StepRecord } from '../store/jobs.ts';
 import type { Store } from '../store/store.ts';
 import type { Log } from '../telemetry/log.ts';
-import { asJob, type Job, type JobOrigin, type JobRequester, type SettledJob } from './job.ts';
+import { asJob, type Ending, type Job, type JobOrigin, type JobRequester, type SettledJob } from './job.ts';
+import { planDifference } from './plan-difference.ts';
 import { planHash, type Plan } from './plan.ts';
 
 /** What runs the items of a plan. The commands give this; workflow/ knows none of them. */
 export interface Executor {
-  /** Makes the plan again from the same inputs. */
+  /** Makes the plan again from the same inputs. Throws a Failure where it cannot be carried out now. */
   plan(job: Job): Promise<Plan>;
   /** Does one item and reads it back. @returns the command's result */
   run(job: Job, n: number, secrets: ReadonlyMap<string, Secret>, signal: AbortSignal): Promise<unknown>;
   /** Looks whether the effect of one item is there. @returns the result, or null when it is not */
   probe(job: Job, n: number): Promise<unknown>;
+}
+
+/** What a job must have before it runs, and until when (milliseconds since the epoch). */
+export interface Need extends Omit<ApprovalRecord, 'jobId' | 'request' | 'round'> {
+  until: number;
 }
 
 export interface JobRequest {
@@ -24,14 +34,24 @@ export interface JobRequest {
   inputs: readonly Record<string, unknown>[];
   requester: JobRequester;
   origin: JobOrigin;
-  /** Whether somebody must confirm before it runs, and until when (milliseconds since the epoch). */
-  confirmBy: number | null;
+  /** Null where it runs at once. */
+  need: Need | null;
+  /** Why it runs without the approval that its tier asks for; the shell's alone. */
+  breakGlass?: string | undefined;
+  /** Values of secret arguments; kept in memory until the job has ended. */
+  secrets?: ReadonlyMap<string, Secret>;
   undo: string | null;
   /** The job that this one takes back. */
   undoes: string | null;
 }
 
 export interface JobEvents {
+  /** Inside the transaction that makes a job, shows it again, or sends it back: people must be asked. */
+  asked(job: Job, approval: ApprovalRecord): void;
+  /** Before an approved job runs: it can still be vetoed for so many milliseconds; 0 when that is over. */
+  countdown(job: Job, left: number): void;
+  /** In the transaction in which it begins to run. */
+  started(job: Job): void;
   /** Inside the transaction that ends the job: what is written here is kept exactly when the end is. */
   settled(job: SettledJob): void;
   /** A step of several has ended. */
@@ -48,38 +68,50 @@ export interface JobsOptions {
   store: Store;
   jobs: JobStore;
   audit: Audit;
+  approvals: ApprovalStore;
+  decisions: Decisions;
   clock: Clock;
   ids: Ids;
   log: Log;
   executor: Executor;
   events: JobEvents;
+  /** Why a job must not run any more though it was approved: a role that went. Null when it may. */
+  objection: (job: Job) => Ending | null;
   /** Milliseconds after which an approved job that never ran is not run any more. */
-  executeWithin: number;
+  executeWithin: () => number;
 }
 
 type EndState = Exclude<JobState, 'pending' | 'approved' | 'running'>;
 
+/** Milliseconds between two times that a countdown is told. */
+const countdownStep = 3000;
 /** Milliseconds until a job is looked at again whose journal could not be written. */
 const journalRetry = 5000;
 
 /**
- * The life of a change: pending → approved → running → done, failed or unknown; pending → vetoed or expired.
- * Every step is journaled before its effect. After a crash a running step is probed, never repeated.
+ * The life of a change: pending → approved → running → done, failed or unknown; pending → vetoed, expired or superseded;
+ * approved → vetoed, expired or plan-changed, or back to pending. Every step is journaled before its effect. After a crash
+ * a running step is probed, never repeated.
  */
 export class Jobs {
   readonly #options: JobsOptions;
   readonly #secrets = new Map<string, ReadonlyMap<string, Secret>>();
+  /** Made by this process and not ended yet. */
+  readonly #made = new Set<string>();
   readonly #running = new Map<string, Promise<void>>();
   readonly #targets = new Map<string, Promise<void>>();
+  readonly #countdowns = new Map<string, AbortController>();
   readonly #stop = new AbortController();
 
   constructor(options: JobsOptions) {
     this.#options = options;
   }
 
-  /** Writes the job down, in the caller's transaction; `start` runs it. */
+  /** Writes the job down, in the caller's transaction, and asks for what it needs; `start` runs it where that is nothing. */
   create(request: JobRequest): Job {
-    const { clock, ids, jobs } = this.#options;
+    const { approvals, clock, events, ids, jobs } = this.#options;
+    const { need } = request;
+    const now = clock.now();
     const job: Job = {
       id: ids.short(10),
       requestId: request.requestId,
@@ -88,20 +120,31 @@ export class Jobs {
       plan: request.plan,
       planHash: planHash(request.plan),
       tier: request.plan.tier,
-      state: request.confirmBy === null ? 'approved' : 'pending',
+      state: need === null ? 'approved' : 'pending',
       requester: request.requester,
       origin: request.origin,
-      createdAt: clock.now(),
-      expiresAt: request.confirmBy,
+      createdAt: now,
+      expiresAt: need?.until ?? null,
+      approvedAt: need === null ? now : null,
       startedAt: null,
       finishedAt: null,
       undo: request.undo,
       undoneBy: null,
       undoes: request.undoes,
+      ending: request.breakGlass === undefined ? null : { kind: 'break-glass', reason: request.breakGlass },
     };
+    this.#made.add(job.id);
+    if (request.secrets !== undefined) this.#secrets.set(job.id, request.secrets);
     this.#options.store.transaction(() => {
+      const same = requestKey(job);
+      if (need !== null) for (const id of approvals.same(same)) this.end(id, 'pending', 'superseded', { kind: 'superseded' });
       jobs.add(job, request.plan.items.length);
-      this.#record('job.requested', job, { ...requesterOf(job), targets: targetsOf(job), detail: { arguments: argumentsOf(job) } });
+      const detail = { arguments: argumentsOf(job), ...(request.breakGlass === undefined ? {} : { break_glass: request.breakGlass }) };
+      this.#record('job.requested', job, { ...requesterOf(job), targets: targetsOf(job), detail });
+      if (need === null) return;
+      const approval = { ...need, jobId: job.id, request: same, round: 0 };
+      approvals.add(approval);
+      events.asked(job, approval);
     });
     return job;
   }
@@ -111,39 +154,53 @@ export class Jobs {
     return record === null ? null : asJob(record);
   }
 
-  /**
-   * Takes the requester's confirmation. Of two at once one wins.
-   *
-   * @returns false when the job is not pending any more
-   */
-  confirm(id: string, by?: Decider): boolean {
+  /** Shows the request of a pending job once more, in the caller's transaction. */
+  askAgain(id: string): void {
+    const { approvals, events } = this.#options;
+    approvals.again(id);
+    const [job, approval] = [this.get(id), approvals.get(id)];
+    if (job !== null && approval !== null) events.asked(job, approval);
+  }
+
+  /** Takes the last approval that it needed. Of two at once one wins. @returns false when it is not pending any more */
+  approve(id: string, by?: Decider): boolean {
     const { clock, jobs, store } = this.#options;
     return store.transaction(() => {
       const job = this.get(id);
-      if (job === null || (job.expiresAt !== null && clock.now() > job.expiresAt)) return false;
-      if (!jobs.move(id, 'pending', 'approved', clock.now())) return false;
+      if (job === null || !jobs.move(id, 'pending', 'approved', clock.now())) return false;
       this.#record('job.approved', job, by ?? { actor: requesterOf(job).actor });
       return true;
     });
   }
 
-  /** Takes the requester's refusal. @returns false when the job is not pending any more */
+  /** An approval was taken back before the run. @returns false when it runs already */
+  sendBack(id: string): boolean {
+    if (!this.#options.jobs.move(id, 'approved', 'pending', this.#options.clock.now())) return false;
+    this.#countdowns.get(id)?.abort();
+    return true;
+  }
+
+  /** Takes a refusal, also during the countdown. @returns false when it runs or has ended */
   veto(id: string, by?: Decider): boolean {
-    return this.#end(id, 'pending', 'vetoed', by);
+    const who = by?.actor.kind === 'person' ? by.actor : null;
+    const ending: Ending = { kind: 'vetoed', person: who?.person ?? null, userId: who?.userId ?? null };
+    return this.end(id, 'pending', 'vetoed', ending, by) || this.end(id, 'approved', 'vetoed', ending, by);
   }
 
-  /** Ends what waited too long for a confirmation. @returns how many */
+  /** Ends what waited too long for an approval. @returns how many */
   expire(): number {
-    const now = this.#options.clock.now();
-    const due = this.#options.jobs.inState('pending').filter((job) => job.expiresAt !== null && job.expiresAt < now);
-    return due.filter((job) => this.#end(job.id, 'pending', 'expired')).length;
+    return this.#options.jobs.due(this.#options.clock.now()).filter((id) => this.end(id, 'pending', 'expired')).length;
   }
 
-  /** Runs an approved job; resolves when it has ended. Secrets live in memory until then. */
-  start(id: string, secrets: ReadonlyMap<string, Secret> = new Map()): Promise<void> {
+  /** Ends a job that has not begun to run. @returns false when it was in another state */
+  end(id: string, from: 'pending' | 'approved', to: EndState, ending?: Ending, by?: Decider): boolean {
+    return this.#options.store.transaction(() => this.#settle(id, from, to, ending, by));
+  }
+
+  /** Runs an approved job; resolves when it has ended, or was sent back. */
+  start(id: string): Promise<void> {
     const known = this.#running.get(id);
     if (known !== undefined) return known;
-    this.#secrets.set(id, secrets);
     const run = this.#run(id)
       .catch((error: unknown) => {
         // The journal itself failed: the job stays as it is, and is looked at like one that a crash cut off.
@@ -152,7 +209,6 @@ export class Jobs {
       })
       .finally(() => {
         this.#running.delete(id);
-        this.#secrets.delete(id);
       });
     this.#running.set(id, run);
     return run;
@@ -181,21 +237,25 @@ export class Jobs {
   }
 
   async #lookAtCutOff(): Promise<void> {
-    const { jobs, clock, executeWithin } = this.#options;
+    const { jobs } = this.#options;
     // What this process itself has begun by now was not cut off.
     const cutOff = jobs.inState('running').filter((record) => !this.#running.has(record.id));
     for (const record of cutOff) await this.#finishAfterCrash(asJob(record));
+    // The shell that waited for it went with the process.
+    for (const record of jobs.inState('pending'))
+      if (asJob(record).origin.kind === 'shell' && !this.#made.has(record.id)) this.veto(record.id);
     for (const record of jobs.inState('approved')) {
-      const { origin } = asJob(record);
-      const caughtUp = origin.kind === 'schedule' && origin.catchUp;
-      if (caughtUp || clock.now() - record.createdAt <= executeWithin) void this.start(record.id);
-      else this.#end(record.id, 'approved', 'expired');
+      if (this.#isLate(asJob(record))) this.end(record.id, 'approved', 'expired');
+      else void this.start(record.id);
     }
   }
 
   async #run(id: string): Promise<void> {
+    const asked = this.get(id);
+    if (asked?.state !== 'approved') return;
+    await this.#countDown(asked);
     const job = this.get(id);
-    if (job?.state !== 'approved') return;
+    if (job?.state !== 'approved' || this.#stop.signal.aborted) return;
     const targets = job.plan.items.flatMap((item) => item.targets.map((target) => target.id));
     const before = targets.map((target) => this.#targets.get(target) ?? Promise.resolve());
     let free = (): void => undefined;
@@ -212,19 +272,51 @@ export class Jobs {
     }
   }
 
+  /** Whole after a restart: nobody could veto while Steward was down. */
+  async #countDown(job: Job): Promise<void> {
+    const { approvals, clock, events } = this.#options;
+    const whole = approvals.get(job.id)?.countdown ?? 0;
+    if (whole === 0) return;
+    const ended = new AbortController();
+    this.#countdowns.set(job.id, ended);
+    const signal = AbortSignal.any([ended.signal, this.#stop.signal]);
+    const end = clock.monotonic() + whole;
+    try {
+      for (let left = whole; left > 0 && !signal.aborted; left = end - clock.monotonic()) {
+        events.countdown(job, left);
+        await clock.sleep(Math.min(countdownStep, left), signal);
+      }
+    } finally {
+      this.#countdowns.delete(job.id);
+    }
+    if (!this.#stop.signal.aborted) events.countdown(job, 0);
+  }
+
   async #execute(job: Job): Promise<void> {
     const { clock, executor, jobs, store, events } = this.#options;
     if (job.expiresAt !== null) {
       // It waited for a person, and the world may have moved on since the plan was shown.
       const again = await executor.plan(job).catch((error: unknown) => asFailure(error));
       if (again instanceof Failure || planHash(again) !== job.planHash) {
-        this.#end(job.id, 'approved', 'plan-changed');
+        const difference = again instanceof Failure ? { was: [], now: [[again.message]] } : planDifference(job.plan, again);
+        this.end(job.id, 'approved', 'plan-changed', { kind: 'plan-changed', ...difference });
         return;
       }
     }
     const started = store.transaction(() => {
+      // Read again, and in the transaction: an approval may have been taken back, a role may have gone, time may be over.
+      const objection = job.expiresAt === null ? null : this.#options.objection(job);
+      if (objection !== null) {
+        this.#settle(job.id, 'approved', 'vetoed', objection);
+        return false;
+      }
+      if (job.expiresAt !== null && this.#isLate(job)) {
+        this.#settle(job.id, 'approved', 'expired');
+        return false;
+      }
       if (!jobs.move(job.id, 'approved', 'running', clock.now())) return false;
       this.#record('job.started', job);
+      events.started(job);
       return true;
     });
     if (!started) return;
@@ -246,6 +338,12 @@ export class Jobs {
         });
       }
     }
+  }
+
+  #isLate(job: Job): boolean {
+    if (job.origin.kind === 'schedule' && job.origin.catchUp) return false;
+    const countdown = this.#options.approvals.get(job.id)?.countdown ?? 0;
+    return this.#options.clock.now() - (job.approvedAt ?? job.createdAt) > this.#options.executeWithin() + countdown;
   }
 
   /** @returns null when Steward stops, and the step is left for the next start to look at */
@@ -285,7 +383,7 @@ export class Jobs {
     log.warn('a job was cut off and has been looked at', { job_id: job.id, command: job.command, count: steps.length });
     store.transaction(() => {
       for (const step of steps) this.#endStep(job, step);
-      this.#settle(job.id, 'running', stateOf(steps), { actor: steward }, { after_crash: true });
+      this.#settle(job.id, 'running', stateOf(steps), undefined, { actor: steward }, { after_crash: true });
     });
   }
 
@@ -299,20 +397,22 @@ export class Jobs {
     }
   }
 
-  #end(id: string, from: JobState, to: EndState, by?: Decider): boolean {
-    return this.#options.store.transaction(() => this.#settle(id, from, to, by));
-  }
-
-  #settle(id: string, from: JobState, to: EndState, by?: Decider, detail?: AuditEntry['detail']): boolean {
-    const { clock, jobs, events } = this.#options;
+  #settle(id: string, from: JobState, to: EndState, ending?: Ending, by?: Decider, detail?: AuditEntry['detail']): boolean {
+    const { approvals, clock, decisions, jobs, events } = this.#options;
     if (!jobs.move(id, from, to, clock.now())) return false;
+    if (ending !== undefined) jobs.setEnding(id, ending);
+    approvals.close(id);
+    this.#secrets.delete(id);
+    this.#made.delete(id);
+    this.#countdowns.get(id)?.abort();
     const job = this.get(id);
     if (job === null) return true;
     if (job.undoes !== null && to === 'done') jobs.setUndoneBy(job.undoes, id);
     const steps = jobs.steps(id);
-    const vetoed = to === 'vetoed' ? { actor: requesterOf(job).actor } : {};
+    const vetoed = to === 'vetoed' && ending?.kind === 'vetoed' ? { actor: requesterOf(job).actor } : {};
     this.#record(`job.${to}`, job, { ...vetoed, ...by, ...resultOf(job, steps, detail) });
-    events.settled({ ...job, steps });
+    const counted = decisions.of(id).filter(({ withdrawnAt }) => withdrawnAt === null);
+    events.settled({ ...job, steps, decisions: counted });
     return true;
   }
 
@@ -337,6 +437,14 @@ export class Jobs {
       ...more,
     });
   }
+}
+
+/** The same for two requests of one person for the same thing, whatever the world looked like at each. */
+function requestKey({ requester, command, inputs }: Job): string {
+  const who = requester.kind === 'person' ? requester.person : null;
+  return createHash('sha256')
+    .update(canonicalize({ who, command, inputs }) ?? '')
+    .digest('hex');
 }
 
 /** Who asked, and by which event. */

@@ -18,6 +18,8 @@ export interface PlanItem<Data = unknown> {
   permanent?: readonly Line[];
   /** Raises the declared tier, with the reason; never lowers it. */
   raise?: { tier: Tier; reason: string };
+  /** The person of `people:` whose account it could give control of: not to approve it, and out of approving once it has run. */
+  controls?: string;
   /** The command line that takes it back, without a prefix. */
   undo?: string;
   /** What `run` needs; no secret. */

@@ -32,7 +32,7 @@ beforeAll(async () => {
   writeFileSync(join(dir, 'steward/token'), bot.accessToken, { mode: 0o600 });
   writeFileSync(
     join(dir, 'steward/steward.yaml'),
-    `data_dir: data\nhomeserver:\n  url: ${proxy.url}\n  server_name: example.org\n  user_id: '@steward:example.org'\n  access_token_file: token\n${host()}`,
+    `data_dir: data\nhomeserver:\n  url: ${proxy.url}\n  server_name: example.org\n  user_id: '@steward:example.org'\n  access_token_file: token\napproval:\n  mode: single\n  countdown_single: 1s\n${host()}`,
   );
   core = await openCore(new Reloadable(join(dir, 'steward/steward.yaml'), {}), silentLog);
 }, 120_000);
@@ -249,6 +249,11 @@ test('every example of the registry runs', async () => {
         continue;
       }
       const undoneAlready = name === 'undo';
+      // They name a request that nobody has made, and the shell approves nothing.
+      if (['approval info', 'approval approve', 'approval veto'].includes(name)) {
+        expect(reply).toMatchObject({ outcome: 'refused', errorId: expect.stringMatching(/^approval\.(?:wrong-code|shell)$/) });
+        continue;
+      }
       expect({ example, outcome: reply.outcome, error: reply.errorId }).toEqual({
         example,
         // This configuration names no channel off the homeserver, which is no health.

@@ -75,7 +75,7 @@ test('!server reload says what has changed, and what needs a restart', async () 
 
   expect(bodyOf(answer)).toContain('Changed: room, guards, limits, log.');
   expect(bodyOf(answer)).toContain('In force after a restart: log.');
-  expect(resultOf(await steward.alice.ask('!user create -y\n```\none\ntwo\n```'))).toMatchObject({ error_id: 'access.needs-approval' });
+  expect(resultOf(await steward.alice.ask('!user create -y\n```\none\ntwo\n```'))).toMatchObject({ error_id: 'approval.plain-room' });
   await home.register('guarded1');
   expect(resultOf(await steward.alice.ask('!prod user update-password guarded1 -y'))).toMatchObject({ error_id: 'guard.protected' });
   expect(await home.account('one')).toBeNull();

@@ -95,7 +95,8 @@ export class History implements ModelWorld {
     await this.start();
     await this.settle(60);
     await this.pass(20 * minute);
-    await this.pass(13 * 60 * minute);
+    // Longer than any request waits, also when the clock was set back on the way.
+    await this.pass(60 * 60 * minute);
     await this.settle(60);
     // Files are read and removed in a time of their own.
     for (let round = 0; round < 50 && this.faults().length > 0; round += 1) {

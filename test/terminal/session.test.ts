@@ -8,22 +8,27 @@ import { defineWrite, type Command } from '../../src/commands/define.ts';
 import { Dispatcher, type ContextMaker } from '../../src/commands/dispatch.ts';
 import { CommandExecutor } from '../../src/commands/executor.ts';
 import { jobReply } from '../../src/commands/job-reply.ts';
+import { promptReply } from '../../src/commands/prompt.ts';
 import { Registry } from '../../src/commands/registry.ts';
 import { configSchema } from '../../src/config/schema.ts';
 import { Failure } from '../../src/failures/failure.ts';
 import { text } from '../../src/reply/parts.ts';
+import { ApprovalStore } from '../../src/store/approvals.ts';
+import { Decisions } from '../../src/store/decisions.ts';
+import { Holds } from '../../src/store/holds.ts';
 import { JobStore } from '../../src/store/jobs.ts';
 import { Store } from '../../src/store/store.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
 import { replyMessages, type ShellMessage, type ShellRequest } from '../../src/terminal/messages.ts';
 import { noMetrics, type Metrics } from '../../src/telemetry/metrics.ts';
 import { LocalSession, ShellWaiters } from '../../src/terminal/session.ts';
+import { Approvals } from '../../src/workflow/approvals.ts';
 import { Jobs } from '../../src/workflow/jobs.ts';
 import { auditOf } from '../audit/support.ts';
 import { folder, later, request } from './support.ts';
 
 /** Sessions over a real store, with a command of each tier that a shell can run. */
-function opened(run: (ctx: CommandContext) => Promise<void> = () => Promise.resolve()) {
+function opened(run: (ctx: CommandContext) => Promise<void> = () => Promise.resolve(), mode = 'single') {
   const dir = folder();
   const store = Store.open(join(dir, 'steward.db'));
   later(() => {
@@ -57,24 +62,42 @@ function opened(run: (ctx: CommandContext) => Promise<void> = () => Promise.reso
     ({
       requester,
       secrets,
-      config: configSchema.parse({}),
+      config,
       registry,
       clock: systemClock,
       ids: systemIds,
       log: silentLog,
+      approvals,
+      room: null,
+      message: null,
       lastUndoable: () => null,
     }) as unknown as CommandContext;
+  const config = configSchema.parse({ approval: { mode } });
   const waiters = new ShellWaiters();
   const commands: unknown[][] = [];
   const jobStore = new JobStore(store);
   const audit = auditOf(store, dir);
   const metrics: Metrics = { ...noMetrics, command: (...counted) => void commands.push(counted.slice(0, 2)) };
-  const jobs = new Jobs({
-    store,
+  const parts = { store, audit, clock: systemClock, ids: systemIds, approvals: new ApprovalStore(store), decisions: new Decisions(store) };
+  const approvals: Approvals = new Approvals({
+    ...{
+      ...parts,
+      rows: jobStore,
+      holds: new Holds(store),
+      jobs: () => jobs,
+      config: () => config,
+      encrypted: () => false,
+      identityChanged: () => false,
+    },
+    approved: (job) => {
+      void jobs.start(job.id).then(() => {
+        waiters.left(job.id);
+      });
+    },
+  });
+  const jobs: Jobs = new Jobs({
+    ...parts,
     jobs: jobStore,
-    audit,
-    clock: systemClock,
-    ids: systemIds,
     log: silentLog,
     executor: new CommandExecutor(context, []),
     events: {
@@ -82,18 +105,24 @@ function opened(run: (ctx: CommandContext) => Promise<void> = () => Promise.reso
         waiters.settled(job);
       },
       progress: () => undefined,
+      asked: () => undefined,
+      countdown: () => undefined,
+      started: () => undefined,
     },
-    executeWithin: 60_000,
+    objection: () => null,
+    executeWithin: () => 60_000,
   });
   const session = new LocalSession({
     store,
     dispatcher: new Dispatcher(context, [], new ReadCounts()),
     jobs,
+    approvals,
     waiters,
     ids: systemIds,
     clock: systemClock,
     audit,
     metrics: () => metrics,
+    promptOf: (job) => promptReply(config, job, approvals.get(job.id)!, [], 0),
     jobReply: (job) => jobReply(context({ kind: 'shell' }, new Map()), job),
   });
   return { session, jobs, jobStore, store, commands };
@@ -183,7 +212,10 @@ describe('a session in the process that owns the store', () => {
         inputs: [],
         requester: { kind: 'person', person: 'a', userId: '@a:b' },
         origin: { kind: 'room', roomId: '!r', eventId: '$e', threadId: null },
-        confirmBy: Date.now() + 60_000,
+        need: {
+          ...{ way: 'confirm', approver: 'requester', persons: 1, excluded: [], typed: null, place: 'room', countdown: 0 },
+          until: Date.now() + 60_000,
+        },
         undo: null,
         undoes: null,
       }),

@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock, systemIds, type Clock } from '../../src/clock.ts';
 import { Failure } from '../../src/failures/failure.ts';
+import { ApprovalStore } from '../../src/store/approvals.ts';
+import { Decisions } from '../../src/store/decisions.ts';
 import { JobStore } from '../../src/store/jobs.ts';
 import { Store } from '../../src/store/store.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
@@ -47,14 +49,27 @@ function jobsWith(executor: Partial<Executor>): Jobs {
     store,
     jobs: new JobStore(store),
     audit: auditOf(store, dir, clock),
+    approvals: new ApprovalStore(store),
+    decisions: new Decisions(store),
     clock,
     ids: systemIds,
     log: silentLog,
     executor: whole,
-    events: { settled: (job) => settled.push(job), progress: () => undefined },
-    executeWithin: 300_000,
+    events: {
+      settled: (job) => settled.push(job),
+      progress: () => undefined,
+      asked: () => undefined,
+      countdown: () => undefined,
+      started: () => undefined,
+    },
+    objection: () => null,
+    executeWithin: () => 300_000,
   });
 }
+
+const need = (until: number): NonNullable<Parameters<Jobs['create']>[0]['need']> => ({
+  ...{ way: 'confirm', approver: 'requester', persons: 1, excluded: [], typed: null, place: 'terminal', countdown: 0, until },
+});
 
 const request = (requestId: string, more: Partial<Parameters<Jobs['create']>[0]> = {}): Parameters<Jobs['create']>[0] => ({
   requestId,
@@ -62,7 +77,7 @@ const request = (requestId: string, more: Partial<Parameters<Jobs['create']>[0]>
   inputs: [{}],
   requester: { kind: 'shell' },
   origin: { kind: 'shell' },
-  confirmBy: null,
+  need: null,
   undo: null,
   undoes: null,
   ...more,
@@ -87,20 +102,19 @@ describe('a job', () => {
 
   test('that waits for a confirmation runs after it, and only of two at once one wins', async () => {
     const jobs = jobsWith({});
-    const { id } = jobs.create(request('e1', { confirmBy: now + 1000 }));
+    const { id } = jobs.create(request('e1', { need: need(now + 1000) }));
     await jobs.start(id);
     expect(settled).toEqual([]);
-    expect([jobs.confirm(id), jobs.confirm(id)]).toEqual([true, false]);
-    expect(jobs.veto(id)).toBe(false);
+    expect([jobs.approve(id), jobs.approve(id)]).toEqual([true, false]);
+    expect(jobs.get(id)?.state).toBe('approved');
     await jobs.start(id);
     expect(settled).toMatchObject([{ state: 'done' }]);
   });
 
-  test('cannot be confirmed when its time is over, and ends as expired', () => {
+  test('ends as expired when its time is over', () => {
     const jobs = jobsWith({});
-    const { id } = jobs.create(request('e1', { confirmBy: now + 1000 }));
+    const { id } = jobs.create(request('e1', { need: need(now + 1000) }));
     now += 1001;
-    expect(jobs.confirm(id)).toBe(false);
     expect(jobs.expire()).toBe(1);
     expect(settled).toMatchObject([{ id, state: 'expired' }]);
   });
@@ -108,11 +122,13 @@ describe('a job', () => {
   test('does not run when the world has moved on since its plan was shown', async () => {
     let runs = 0;
     const jobs = jobsWith({ plan: () => Promise.resolve(plan('b')), run: () => Promise.resolve((runs += 1)) });
-    const { id } = jobs.create(request('e1', { confirmBy: now + 1000 }));
-    jobs.confirm(id);
+    const { id } = jobs.create(request('e1', { need: need(now + 1000) }));
+    jobs.approve(id);
     await jobs.start(id);
     expect(runs).toBe(0);
-    expect(settled).toMatchObject([{ state: 'plan-changed' }]);
+    expect(settled).toMatchObject([
+      { state: 'plan-changed', ending: { was: [['target: ', { id: 'a' }], ['change a']], now: [['target: ', { id: 'b' }], ['change b']] } },
+    ]);
   });
 
   test('of several items goes on after one that fails, and says which', async () => {

@@ -5,7 +5,7 @@ import { showTime } from '../../reply/time.ts';
 import type { Schedule } from '../../workflow/schedule/schedule.ts';
 import type { CommandContext } from '../context.ts';
 import { groupOf, type Command } from '../define.ts';
-import { mayRequest } from '../roles.ts';
+import { mayRequest } from '../../workflow/roles.ts';
 
 export const scheduleName = z
   .string()

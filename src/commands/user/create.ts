@@ -86,7 +86,8 @@ export const userCreate = defineWrite({
     return {
       targets: [{ id: userId }],
       changes,
-      ...(args.admin ? { raise: { tier: 'catastrophic' as const, reason: 'it grants the admin flag' } } : controlOverPerson(ctx, userId)),
+      ...controlOverPerson(ctx, userId),
+      ...(args.admin ? { raise: { tier: 'catastrophic' as const, reason: 'it grants the admin flag' } } : {}),
       undo: `user deactivate ${userId}`,
       data: { userId, displayName: args.displayName ?? null, email, admin: args.admin, deliver } satisfies Data,
     };

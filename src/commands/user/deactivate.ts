@@ -103,7 +103,8 @@ export const userReactivate = defineWrite({
     return {
       targets: [{ id: user.name, name: user.displayname }],
       changes: [['reactivate ', nameOf(user), ' with a new password'], wayLine(deliver)],
-      ...(user.admin ? { raise: { tier: 'catastrophic' as const, reason: 'it is a server admin' } } : controlOverPerson(ctx, user.name)),
+      ...controlOverPerson(ctx, user.name),
+      ...(user.admin ? { raise: { tier: 'catastrophic' as const, reason: 'it is a server admin' } } : {}),
       undo: `user deactivate ${user.name}`,
       data: { userId: user.name, deliver } satisfies ReactivateData,
     };

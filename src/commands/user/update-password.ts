@@ -73,6 +73,7 @@ export const userUpdatePassword = defineWrite({
       ],
       permanent: args.keepDevices || devices === 0 ? [] : [['the old password and the sessions of its devices']],
       ...controlOverPerson(ctx, user.name),
+      ...(user.admin ? { raise: { tier: 'catastrophic' as const, reason: 'it is a server admin' } } : {}),
       data: { userId: user.name, keepDevices: args.keepDevices, deliver } satisfies Data,
     };
   },

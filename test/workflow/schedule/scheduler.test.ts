@@ -7,6 +7,8 @@ import type { AuditEntry } from '../../../src/audit/audit.ts';
 import { Failure } from '../../../src/failures/failure.ts';
 import { renderPlain } from '../../../src/reply/plain.ts';
 import type { Reply } from '../../../src/reply/reply.ts';
+import { ApprovalStore } from '../../../src/store/approvals.ts';
+import { Decisions } from '../../../src/store/decisions.ts';
 import { JobStore } from '../../../src/store/jobs.ts';
 import { ScheduleStore } from '../../../src/store/schedules.ts';
 import { Store } from '../../../src/store/store.ts';
@@ -60,6 +62,8 @@ class World {
       store: this.store,
       audit,
       jobs: this.jobStore,
+      approvals: new ApprovalStore(this.store),
+      decisions: new Decisions(this.store),
       clock,
       ids: systemIds,
       log: silentLog,
@@ -77,8 +81,12 @@ class World {
           this.scheduler.settled(job);
         },
         progress: () => undefined,
+        asked: () => undefined,
+        countdown: () => undefined,
+        started: () => undefined,
       },
-      executeWithin: 5 * minute,
+      objection: () => null,
+      executeWithin: () => 5 * minute,
     });
     this.scheduler = new Scheduler({
       store: this.store,
@@ -163,7 +171,7 @@ const change: PrepareRun = (schedule, origin) =>
       inputs: [{}],
       requester: schedule.requester,
       origin,
-      confirmBy: null,
+      need: null,
       undo: null,
       undoes: null,
     },
