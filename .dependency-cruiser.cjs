@@ -3,7 +3,7 @@ const layer = (name, from, ...forbidden) => ({ name, severity: 'error', from: { 
 
 const front = '^src/(matrix|terminal)/';
 const commands = '^src/commands/';
-const middle = '^src/(workflow|audit|homeserver|stack|backup|secrets|sso|rebuild|alerts|doctor)/';
+const middle = '^src/(workflow|audit|homeserver|stack|backup|secrets|sso|rebuild|alerts|doctor|room)/';
 const root = '^src/(main|app|core)[.]ts$';
 
 module.exports = {

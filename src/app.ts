@@ -31,6 +31,7 @@ import { DeviceStore } from './store/device.ts';
 import { EncryptedRooms } from './store/encrypted-rooms.ts';
 import { DirectRooms } from './store/direct-rooms.ts';
 import { Disclosures } from './store/disclosures.ts';
+import type { SettledJob } from './workflow/job.ts';
 import { Facts } from './store/facts.ts';
 import { Inbox } from './store/inbox.ts';
 import { Outbox } from './store/outbox.ts';
@@ -69,9 +70,9 @@ export async function startDaemon({ configPath }: { configPath: string }): Promi
   const core = await openCore(config, log);
   recordOrLog(core, { event: 'steward.started', actor: steward });
   const stopping = new AbortController();
-  const room = config.current.homeserver === undefined || config.current.room === undefined ? null : openRoom(core);
+  let room = config.current.homeserver === undefined || config.current.room === undefined ? null : openRoom(core);
   const socket = await serveSocket(join(config.current.dataDir, 'steward.sock'), core.session(), log);
-  const listener = await listen(core, room);
+  const listener = await listen(core, () => room);
   const reload = (): void => {
     try {
       const outcome = core.reload('SIGHUP');
@@ -85,6 +86,7 @@ export async function startDaemon({ configPath }: { configPath: string }): Promi
     room?.connection.retry();
     room?.sender.wake();
     core.alerts.wake();
+    core.guard.missed();
   };
   const scheduler = core.scheduler({
     spool: (reply) => room?.admin.spool(reply) ?? Promise.resolve(null),
@@ -94,10 +96,25 @@ export async function startDaemon({ configPath }: { configPath: string }): Promi
     },
     owners: () => ownerIds(config.current),
   });
-  const settledInRoom = core.hooks.settled;
-  core.hooks.settled = (job) => {
+  let settledInRoom = core.hooks.settled;
+  const settled = (job: SettledJob): void => {
     settledInRoom(job);
     scheduler.settled(job);
+    // When its answer is in the outbox for the old room.
+    if (room !== null && core.roomId() !== room.roomId) queueMicrotask(() => void move());
+  };
+  core.hooks.settled = settled;
+  /** Steward hears and answers in the room that it has moved to. */
+  const move = async (): Promise<void> => {
+    const old = room;
+    if (old === null || stopping.signal.aborted || core.roomId() === old.roomId) return;
+    room = openRoom(core, connectTo, old.encryption);
+    settledInRoom = core.hooks.settled;
+    core.hooks.settled = settled;
+    const opened = room;
+    await old.stop();
+    void opened.connection.run();
+    opened.sender.kick();
   };
   if (room === null) {
     log.warn('no homeserver or room is configured; commands are taken from the shell only');
@@ -162,6 +179,9 @@ function recordOrLog({ audit, log }: Core, entry: AuditEntry): void {
 }
 
 export interface Room {
+  roomId: string;
+  /** One for the account, whichever room it is in. */
+  encryption: Encryption;
   undecryptable: Undecryptable;
   direct: DirectMessages;
   connection: Connection;
@@ -174,10 +194,10 @@ export interface Room {
   stop(): Promise<void>;
 }
 
-/** @param connect makes the client of a homeserver; a test may give one of its own */
-export function openRoom(core: Core, connect = connectTo): Room {
-  const { config, clock, ids, log, pins, store, hooks, alerts } = core;
-  const roomId = config.current.room?.id ?? '';
+/** @param connect makes the client of a homeserver; a test may give one of its own. @param kept of the room that Steward has left */
+export function openRoom(core: Core, connect = connectTo, kept?: Encryption): Room {
+  const { config, clock, ids, log, pins, store, hooks, alerts, guard } = core;
+  const roomId = core.roomId() ?? '';
   const userId = config.current.homeserver?.userId ?? '';
   const facts = new Facts(store);
   const inbox = new Inbox(store);
@@ -202,17 +222,19 @@ export function openRoom(core: Core, connect = connectTo): Room {
     mayHoldPassword: (line) => mayHoldPassword(core.registry, line),
   });
   const undecryptable = new Undecryptable(store);
-  const encryption = new Encryption({
-    client: clientNow,
-    store,
-    devices: new DeviceStore(store),
-    rooms: new EncryptedRooms(store),
-    pins,
-    recovery: new RecoveryFile(config.current.encryption.recoveryPath ?? join(config.current.dataDir, 'secrets', 'crypto-recovery.json')),
-    clock,
-    log,
-    userId,
-  });
+  const encryption =
+    kept ??
+    new Encryption({
+      client: clientNow,
+      store,
+      devices: new DeviceStore(store),
+      rooms: new EncryptedRooms(store),
+      pins,
+      recovery: new RecoveryFile(config.current.encryption.recoveryPath ?? join(config.current.dataDir, 'secrets', 'crypto-recovery.json')),
+      clock,
+      log,
+      userId,
+    });
   const identities = new Identities(pins, () => config.current, clock, core.audit);
   const directRooms = new DirectRooms(store);
   const direct = new DirectMessages({
@@ -279,7 +301,7 @@ export function openRoom(core: Core, connect = connectTo): Room {
     log,
     metrics: () => hooks.metrics,
     jobReply: core.jobReply,
-    buttons: { alert: alertButton(alerts, () => config.current), disclosed: direct.button },
+    buttons: { alert: alertButton(alerts, () => config.current, core.lockDown), disclosed: direct.button },
     holdsSecret: (line) => holdsSecret(line) || mayHoldPassword(core.registry, line),
   });
   const connection = new Connection({
@@ -293,6 +315,7 @@ export function openRoom(core: Core, connect = connectTo): Room {
       identities,
       undecryptable,
       clock,
+      guard,
       roomId,
       directRooms,
       addressing,
@@ -315,7 +338,10 @@ export function openRoom(core: Core, connect = connectTo): Room {
       sender.kick();
       // Somebody may have come whom a password waits for.
       core.handovers.kick();
-      admin.handle(batch.fresh);
+      // Before anything of the batch is acted on, where the room has changed.
+      void guard.check().then(() => {
+        admin.handle(batch.fresh);
+      });
       for (const changed of batch.changedIdentities)
         alerts.happened({ id: changed === userId ? 'identity.replaced' : 'identity.changed', subject: changed, detail: changed });
       for (const invitation of batch.invitations) if (invitation.roomId !== roomId) void admin.decline(invitation);
@@ -375,6 +401,8 @@ export function openRoom(core: Core, connect = connectTo): Room {
   // What an earlier run had taken in and not handled.
   admin.handle(inbox.waiting());
   return {
+    roomId,
+    encryption,
     connection,
     admin,
     sender,
@@ -399,28 +427,33 @@ function connectTo({ url, accessToken }: NonNullable<Config['homeserver']>): Mat
   return new MatrixClient(url, accessToken);
 }
 
-async function listen(core: Core, room: Room | null): Promise<HttpListener | null> {
+async function listen(core: Core, roomNow: () => Room | null): Promise<HttpListener | null> {
   const { listen: address } = core.config.current.http;
   if (address === undefined) return null;
   const { clock, log, store, hooks } = core;
   const metrics = await createPrometheusMetrics({ version, clock });
-  metrics.observe(() => ({
-    ...(room?.connection.syncAge == null ? {} : { syncAge: room.connection.syncAge / 1000 }),
-    ...(room === null ? {} : { outboxPending: room.outbox.pending() }),
-    jobs: Object.fromEntries(core.jobStore.countByState()),
-    schedules: core.schedules.all().map((schedule) => ({
-      name: schedule.name,
-      lastSuccess: inSeconds(schedule.lastSuccess),
-      nextRun: inSeconds(core.schedules.nextRun(schedule)),
-    })),
-  }));
+  metrics.observe(() => {
+    const room = roomNow();
+    return {
+      ...(room?.connection.syncAge == null ? {} : { syncAge: room.connection.syncAge / 1000 }),
+      ...(room === null ? {} : { outboxPending: room.outbox.pending() }),
+      jobs: Object.fromEntries(core.jobStore.countByState()),
+      schedules: core.schedules.all().map((schedule) => ({
+        name: schedule.name,
+        lastSuccess: inSeconds(schedule.lastSuccess),
+        nextRun: inSeconds(core.schedules.nextRun(schedule)),
+      })),
+    };
+  });
   hooks.metrics = metrics;
-  const checks = (): Promise<HealthCheck[]> =>
-    Promise.resolve([
+  const checks = (): Promise<HealthCheck[]> => {
+    const room = roomNow();
+    return Promise.resolve([
       { name: 'store', ok: store.isWritable() && core.reserve.take() },
       { name: 'homeserver', ok: room !== null && room.connection.degraded === null },
       { name: 'sync', ok: room?.connection.syncAge != null && room.connection.syncAge < staleSync },
     ]);
+  };
   return startHttp({ listen: address, health: { checks }, metrics, log, clock });
 }
 

@@ -21,16 +21,23 @@ import { identityGate, identityStanding } from './commands/identity-gate.ts';
 import { jobReply } from './commands/job-reply.ts';
 import { promptReply } from './commands/prompt.ts';
 import type { Registry } from './commands/registry.ts';
+import { lockDownGate, ownerGate } from './commands/room-gates.ts';
 import type { Reloadable, ReloadOutcome } from './config/reloadable.ts';
 import { Doctor } from './doctor/doctor.ts';
 import type { Finding } from './doctor/line.ts';
 import { lookAtEncryption, lookAtRoom } from './doctor/room.ts';
 import { Failure } from './failures/failure.ts';
 import type { FailureId } from './failures/table.ts';
+import type { ClientApi } from './homeserver/admin-room.ts';
 import { SynapseHttp } from './homeserver/synapse/http.ts';
 import { Synapse } from './homeserver/synapse/synapse.ts';
 import type { Reply } from './reply/reply.ts';
 import { ageRung } from './secrets/age.ts';
+import { expectationOf } from './room/expected.ts';
+import { RoomGuard } from './room/guard.ts';
+import type { Expectation } from './room/inspection.ts';
+import { LockDown } from './room/lock-down.ts';
+import { adminRoomId, moveAdminRoom } from './room/moved.ts';
 import { FileSink } from './secrets/file-sink.ts';
 import { BackupStore } from './store/backups.ts';
 import { AuditRows } from './store/audit-rows.ts';
@@ -40,8 +47,9 @@ import { AlertMessages } from './store/alert-messages.ts';
 import { AlertStore } from './store/alerts.ts';
 import { ApprovalStore, type ApprovalRecord } from './store/approvals.ts';
 import { Decisions } from './store/decisions.ts';
-import { Facts } from './store/facts.ts';
 import { Deliveries } from './store/deliveries.ts';
+import { EncryptedRooms } from './store/encrypted-rooms.ts';
+import { Facts } from './store/facts.ts';
 import { IdentityPins } from './store/identity-pins.ts';
 import { Handovers } from './secrets/handovers.ts';
 import { inviteRung } from './secrets/invite.ts';
@@ -106,6 +114,10 @@ export interface Core {
   doctor: Doctor;
   handovers: Handovers;
   ladder: Ladder;
+  guard: RoomGuard;
+  lockDown: LockDown;
+  /** The admin room now, or null where none is configured. */
+  roomId: () => string | null;
   hooks: CoreHooks;
   jobReply: (job: SettledJob) => Reply;
   /** Reads the configuration again, and writes down why and what changed. */
@@ -122,6 +134,8 @@ export interface CoreParts {
   clock: Clock;
   ids: Ids;
   registry: Registry;
+  /** The Client-Server API that the room guard asks. */
+  client?: ClientApi;
 }
 
 const ownParts = (): CoreParts => ({ clock: systemClock, ids: systemIds, registry: allCommands() });
@@ -131,7 +145,8 @@ const ownParts = (): CoreParts => ({ clock: systemClock, ids: systemIds, registr
  *
  * @throws Failure `store.locked` when another Steward owns the store, and the other failures of `store`
  */
-export async function openCore(config: Reloadable, log: Log, { clock, ids, registry }: CoreParts = ownParts()): Promise<Core> {
+export async function openCore(config: Reloadable, log: Log, parts: CoreParts = ownParts()): Promise<Core> {
+  const { clock, ids, registry } = parts;
   const startedAt = clock.now();
   const { dataDir } = config.current;
   makeFolder(dataDir);
@@ -184,10 +199,21 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     progress: () => undefined,
     reloaded: () => undefined,
     looks: {
-      room: (synapse) => lookAtRoom(synapse, config.current.room?.id, config.current.homeserver?.userId ?? ''),
-      crypto: (synapse) => lookAtEncryption(synapse, config.current.room?.id),
+      room: (synapse) =>
+        lookAtRoom(synapse, {
+          roomId: roomId(),
+          configured: config.current.room?.id,
+          userId: config.current.homeserver?.userId ?? '',
+          guard,
+          lockDown,
+        }),
+      crypto: (synapse) => lookAtEncryption(synapse, roomId()),
     },
   };
+  const encryptedRooms = new EncryptedRooms(store);
+  const lockDown = new LockDown(store, facts, audit);
+  const roomId = (): string | null => adminRoomId(config.current, facts);
+  const expectedRoom = (): Expectation => expectationOf(config.current, encryptedRooms.has(roomId() ?? ''));
   const channels = (): readonly AlertChannel[] => createAlertChannels(config.current.alerts, clock);
   const alerts = new Alerts({
     store,
@@ -283,6 +309,23 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
       });
     },
   });
+  const guard = new RoomGuard({
+    roomId,
+    expected: expectedRoom,
+    api: () => parts.client ?? homeserver().client,
+    store,
+    facts,
+    lockDown,
+    alerts,
+    log,
+  });
+  const moveRoom = (to: string, by: string): void => {
+    store.transaction(() => {
+      audit.record({ event: 'room.moved', actor: steward, targets: [roomId() ?? '', to], detail: { by } });
+      moveAdminRoom(config.current, facts, to);
+      guard.moved(by);
+    });
+  };
   const context: ContextMaker = (requester, secrets, message = null): CommandContext => ({
     requester,
     secrets,
@@ -299,6 +342,10 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
       return stack();
     },
     doctor,
+    guard,
+    lockDown,
+    expectedRoom,
+    moveRoom,
     channels,
     get backups() {
       return backups();
@@ -325,7 +372,13 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
       return reload('command');
     },
   });
-  const gates: Gate[] = [spaceGate(reserve), freezeGate(freeze), identityGate(pins, () => config.current)];
+  const gates: Gate[] = [
+    spaceGate(reserve),
+    freezeGate(freeze),
+    ownerGate(() => config.current),
+    lockDownGate(lockDown),
+    identityGate(pins, () => config.current),
+  ];
   const reads = new ReadCounts();
   const dispatcher = new Dispatcher(context, gates, reads);
   const jobs: Jobs = new Jobs({
@@ -389,6 +442,9 @@ export async function openCore(config: Reloadable, log: Log, { clock, ids, regis
     doctor,
     handovers,
     ladder,
+    guard,
+    lockDown,
+    roomId,
     hooks,
     jobReply: replyOf,
     reload,

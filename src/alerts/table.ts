@@ -33,6 +33,14 @@ export const alertTable = {
     '`!veto ID` stops it while it counts down.',
   ),
   'approval.break-glass': alert('critical', 'a command runs without the approval that it needs', '`!audit list` shows who did what since.'),
+  'room.stranger': alert('critical', 'somebody who is no operator is in the admin room', '`!server room check`, then `!server room ack`.'),
+  'room.replaced': alert(
+    'critical',
+    'the admin room was replaced',
+    '`!server room move`, in the shell where nobody can type in the old room.',
+  ),
+  'room.power-lost': alert('critical', 'Steward has lost its power in the admin room', '`!server room check`, then `!server room ack`.'),
+  'room.weak': alert('warning', 'the admin room is weaker than it should be', '`!server room check` shows how.'),
 
   'doctor.homeserver': alert('critical', 'the homeserver does not answer', 'Start Synapse; `!server doctor` shows whether it answers.'),
   'doctor.token': alert('critical', "the homeserver does not take Steward's access token", 'Run `steward init` on the host.'),

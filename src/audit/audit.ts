@@ -29,6 +29,10 @@ export type AuditEvent =
   | 'secret.handed-over'
   | 'secret.not-handed-over'
   | 'config.reloaded'
+  /** Reads only from here on, and why; and the owner who has ended it. */
+  | 'room.locked'
+  | 'room.unlocked'
+  | 'room.moved'
   /** The person may not run it any more. */
   | 'schedule.stopped'
   /** A run that was due did not begin: held by a guard, or because the one before was going or Steward was down. */

@@ -25,6 +25,10 @@ import { serverCrypto, serverCryptoConfirm } from './server/crypto.ts';
 import { serverDoctor } from './server/doctor.ts';
 import { serverFreeze, serverThaw } from './server/freeze.ts';
 import { serverReload } from './server/reload.ts';
+import { serverRoomAck } from './server/room/ack.ts';
+import { serverRoomCheck } from './server/room/check.ts';
+import { serverRoomMend } from './server/room/mend.ts';
+import { serverRoomMove } from './server/room/move.ts';
 import { serverRestart } from './server/restart.ts';
 import { serverStatus } from './server/status.ts';
 import { serverVersion } from './server/version.ts';
@@ -61,6 +65,10 @@ const commands: readonly Command[] = [
   serverConfig,
   serverLogs,
   serverRestart,
+  serverRoomCheck,
+  serverRoomMend,
+  serverRoomMove,
+  serverRoomAck,
   scheduleList,
   scheduleAdd,
   scheduleRemove,

@@ -6,6 +6,9 @@ import type { Config } from '../config/schema.ts';
 import type { Secret } from '../config/secret.ts';
 import type { Doctor } from '../doctor/doctor.ts';
 import type { Synapse } from '../homeserver/synapse/synapse.ts';
+import type { RoomGuard } from '../room/guard.ts';
+import type { Expectation } from '../room/inspection.ts';
+import type { LockDown } from '../room/lock-down.ts';
 import type { Stack } from '../stack/stack.ts';
 import type { Ladder } from '../secrets/ladder.ts';
 import type { SecretSink } from '../secrets/sink.ts';
@@ -66,6 +69,12 @@ export interface CommandContext {
   /** Throws `stack.not-configured` where none is configured. */
   readonly stack: Stack;
   doctor: Doctor;
+  guard: RoomGuard;
+  lockDown: LockDown;
+  /** What the admin room should be. */
+  expectedRoom(): Expectation;
+  /** Steward works in that room from now on. */
+  moveRoom(to: string, by: string): void;
   /** The alert channels that the configuration names. */
   channels(): readonly AlertChannel[];
   /** Throws `backup.not-configured` where no destination is. */

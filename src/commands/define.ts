@@ -34,6 +34,8 @@ interface Declaration<Args extends z.ZodObject, Result extends z.ZodObject> {
   always?: true;
   /** Any person with a role may ask for it, whatever groups and tiers the role has. */
   anyOperator?: true;
+  /** Only an owner, or the shell, may ask for it; and it runs in a lock-down. */
+  owner?: true;
   /** Names the command had in the scripts that Steward replaces. */
   formerly?: readonly string[];
   /** Shorter names that stand alone: `approve`. */

@@ -58,6 +58,20 @@ const room = section({
     .regex(/^[a-z][a-z0-9-]*$/, 'lower-case letters, digits and hyphens')
     .default('steward')
     .describe('The name it answers to: `!steward user list`.'),
+  expect: section({
+    encrypted: z.boolean().default(false).describe('Whether it must be encrypted. A room that ever was must stay so in any case.'),
+    federated: z.boolean().default(false).describe('Whether other homeservers may take part.'),
+    history: z
+      .enum(['joined', 'invited', 'shared'])
+      .default('joined')
+      .describe('The most that newcomers may read: from when they joined, from when they were invited, or everything.'),
+    members: z
+      .array(z.string().regex(/^@/, 'a glob of user ids such as @other-bot:example.org'))
+      .default([])
+      .describe('Globs of accounts that may be there beside those of `people:`, such as other bots.'),
+  })
+    .prefault({})
+    .describe('What `server room check` and the guard hold it to.'),
   bare_prefix: z.boolean().default(true).describe('Whether it answers to `!user list` too. Switch off where several bots share the room.'),
 });
 

@@ -1,16 +1,34 @@
+import type { RoomGuard } from '../room/guard.ts';
+import type { LockDown } from '../room/lock-down.ts';
 import type { Synapse } from '../homeserver/synapse/synapse.ts';
-import { fail, ok, skipped, type Finding } from './line.ts';
+import { fail, ok, skipped, warn, type Finding } from './line.ts';
 
-/** Whether Steward is in the admin room. */
-export async function lookAtRoom(homeserver: Synapse, roomId: string | undefined, userId: string): Promise<Finding> {
-  if (roomId === undefined) return skipped('none is configured');
+export interface RoomToLookAt {
+  roomId: string | null;
+  /** The one that the configuration names. */
+  configured: string | undefined;
+  userId: string;
+  guard: RoomGuard;
+  lockDown: LockDown;
+}
+
+/** Whether Steward is in the admin room, and whether that is as it should be. */
+export async function lookAtRoom(homeserver: Synapse, { roomId, configured, userId, guard, lockDown }: RoomToLookAt): Promise<Finding> {
+  if (roomId === null) return skipped('none is configured');
   const joined = await homeserver.joinedRooms(userId);
-  return joined.includes(roomId) ? ok(`${userId} is in ${roomId}`) : fail(`${userId} is not in ${roomId}`, `Invite ${userId} to the room.`);
+  if (!joined.includes(roomId)) return fail(`${userId} is not in ${roomId}`, `Invite ${userId} to the room.`);
+  const [locked] = lockDown.reasons;
+  if (locked !== undefined) return fail(`locked, reads only: ${locked.detail}`, '`!server room check`, then `!server room ack`.');
+  const weaknesses = (await guard.look())?.inspection.weaknesses ?? [];
+  if (weaknesses.length > 0) return warn(weaknesses.map(({ detail }) => detail).join('; '), '`!server room check` shows what mends each.');
+  return roomId === configured
+    ? ok(roomId)
+    : warn(`${roomId}, moved from ${configured ?? ''}`, `Set \`room.id\` in the configuration to ${roomId}.`);
 }
 
 /** Whether the admin room is encrypted, where nothing else knows more. */
-export async function lookAtEncryption(homeserver: Synapse, roomId: string | undefined): Promise<Finding> {
-  const room = roomId === undefined ? null : await homeserver.room(roomId);
+export async function lookAtEncryption(homeserver: Synapse, roomId: string | null): Promise<Finding> {
+  const room = roomId === null ? null : await homeserver.room(roomId);
   if (room === null) return skipped('the room is not known');
   return ok(room.encryption === null ? 'the room is not encrypted' : `the room is encrypted (${room.encryption})`);
 }

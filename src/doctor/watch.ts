@@ -33,7 +33,7 @@ export async function watch({ look, alerts, clock, log, every }: WatchOptions, s
 
 /** @param lines what is skipped stays as it was */
 export function report(lines: readonly Line[], alerts: Alerts): void {
-  const roomIsTold = alerts.standing().some(({ id }) => id.startsWith('room.'));
+  const roomIsTold = alerts.standing().some(({ id }) => id.startsWith('room.') && id !== 'room.weak');
   for (const { name, state, detail, fix } of lines) {
     const id = `doctor.${name}` as const;
     if (state === 'ok' || state === 'warn') alerts.resolve(id);

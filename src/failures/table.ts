@@ -50,6 +50,7 @@ export const failureTable = {
   'config.invalid': usage('The configuration has mistakes.', '`steward config check` lists them all.'),
   'config.not-found': usage('There is no configuration file.', '`steward init` writes one; `--config FILE` names another.'),
   'config.unreadable': usage('The configuration file cannot be read.', 'May this user read it? Is it a file?'),
+  'config.no-room': refused('No admin room is configured.', '`steward init` makes one.'),
   'config.no-homeserver': refused('No homeserver is configured.', '`steward init` connects one; `steward config check` shows what is set.'),
 
   'init.account-taken': refused(
@@ -76,6 +77,7 @@ export const failureTable = {
     'Wait a minute. See `limits.per_minute` in the configuration.',
   ),
   'access.needs-approval': refused('It needs an approval that was not given beforehand.', 'A person must ask for it, and be approved.'),
+  'access.owner-only': refused('Only an owner may do that.', 'Owners have a role with `owner: true` in the configuration.'),
   'access.not-requester': refused('Only the person who asked can confirm.', 'Type the command yourself.'),
   'access.not-confirmed': refused('What was asked was not confirmed.', 'Run the command again and confirm it.'),
   'access.declined': refused('The requester declined.', 'Run the command again if it was a mistake.'),
@@ -330,6 +332,16 @@ export const failureTable = {
     'A message with a secret could not be removed: Steward may not remove messages of others here.',
     'Remove it yourself and rotate what it held; give Steward the power level that `redact` asks for (50).',
   ),
+  'room.locked': refused(
+    'Steward is locked down: it only reads.',
+    '`!server room check` shows why; an owner ends it with `!server room ack`.',
+  ),
+  'room.not-locked': refused('There is no lock-down.', '`!server room check` shows how the room is.'),
+  'room.replaced': refused(
+    'The admin room was replaced.',
+    '`!server room move` makes a new one; in the shell where nobody can type in the old one.',
+  ),
+  'room.nothing-to-mend': refused('The room is as it should be.', '`!server room check` shows how it is.'),
   'room.no-file': failed(
     'The file for the room could not be written.',
     'Is the disk full, or the folder `exports` of `data_dir` read-only?',

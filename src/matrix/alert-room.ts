@@ -2,11 +2,12 @@ import type { Alerts } from '../alerts/alerts.ts';
 import type { AlertMessage, Told } from '../alerts/message.ts';
 import type { Requester } from '../commands/context.ts';
 import { whomToAsk } from '../commands/dispatch.ts';
-import { mayRequest, operatorAccounts, personOf } from '../workflow/roles.ts';
+import { mayRequest, operatorAccounts, owners, personOf } from '../workflow/roles.ts';
 import type { Config } from '../config/schema.ts';
 import { Failure } from '../failures/failure.ts';
 import { text, type Part } from '../reply/parts.ts';
 import { failureReply, hintLine, type Reply } from '../reply/reply.ts';
+import type { LockDown } from '../room/lock-down.ts';
 import type { Button } from './room.ts';
 
 /** Reactions on a message about alerts. */
@@ -29,7 +30,7 @@ export function alertKeys(message: AlertMessage): string[] {
 }
 
 /** 🙋 takes an alert, 🔕 mutes it for four hours; who may, is who may ask for a change of the group `server`. */
-export function alertButton(alerts: Alerts, config: () => Config): Button {
+export function alertButton(alerts: Alerts, config: () => Config, lockDown: LockDown): Button {
   return ({ post, key, userId, isLate }) => {
     if (key !== mine && key !== mute) return null;
     const attempted = key === mine ? 'take an alert' : 'mute an alert';
@@ -41,6 +42,10 @@ export function alertButton(alerts: Alerts, config: () => Config): Button {
         new Failure('access.not-allowed', { attempted, reason: 'your role does not include changes of the group `server`' }),
         null,
       );
+    const [locked] = lockDown.reasons;
+    // Nobody makes the alert quiet that tells of themselves.
+    if (locked !== undefined && !owners(config()).includes(person))
+      return failureReply(new Failure('room.locked', { attempted, reason: `Steward is locked: ${locked.detail}` }), null);
     if (isLate) return say('Your reaction came while I was away. React again if it is still wanted.');
     if (key === mine) {
       const taken = alerts.own(post.ref, person);

@@ -54,13 +54,15 @@ export type KeysEndpoint = 'upload' | 'query' | 'claim' | 'signatures/upload' | 
 
 /** What intake asks the server for, and nothing else of a busy server. */
 const wanted = ['m.room.message', 'm.room.encrypted', 'm.reaction', 'm.room.redaction', 'm.room.encryption'];
+/** State that the room guard looks at. */
+const settings = ['m.room.history_visibility', 'm.room.join_rules', 'm.room.guest_access', 'm.room.power_levels', 'm.room.tombstone'];
 const filter = JSON.stringify({
   presence: { types: [] },
   account_data: { types: [] },
   room: {
     // Members, because only their events bring the news that Steward itself was put out of the room.
-    timeline: { types: [...wanted, 'm.room.member', 'm.room.history_visibility'], limit: 100 },
-    state: { types: ['m.room.encryption'], lazy_load_members: true },
+    timeline: { types: [...wanted, 'm.room.member', ...settings], limit: 100 },
+    state: { types: ['m.room.encryption', ...settings], lazy_load_members: true },
     ephemeral: { types: [] },
     account_data: { types: [] },
   },

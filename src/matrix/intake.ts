@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.ts';
 import type { DirectRooms } from '../store/direct-rooms.ts';
+import type { RoomGuard } from '../room/guard.ts';
 import type { Facts } from '../store/facts.ts';
 import type { Inbox, InboxEvent } from '../store/inbox.ts';
 import type { Store } from '../store/store.ts';
@@ -36,6 +37,7 @@ export interface IntakeOptions {
   identities: Identities;
   undecryptable: Undecryptable;
   clock: Clock;
+  guard: RoomGuard;
   roomId: string;
   directRooms: DirectRooms;
   addressing: () => Addressing;
@@ -102,7 +104,7 @@ export class Intake {
   }
 
   #keep(answer: SyncAnswer, becoming: ReadonlyMap<string, Record<string, unknown>>, taken: Taken): Batch {
-    const { clock, encryption, facts, identities, inbox, roomId, undecryptable } = this.#options;
+    const { clock, encryption, facts, guard, identities, inbox, roomId, undecryptable } = this.#options;
     for (const [id, content] of becoming) encryption.note(id, content);
     facts.set('sync_token', answer.next_batch);
     for (const event of taken.missing) {
@@ -112,6 +114,9 @@ export class Intake {
       undecryptable.remove(eventId);
       inbox.forget(eventId);
     }
+    const joined = answer.rooms?.join?.[roomId];
+    guard.see(roomId, [...(joined?.state?.events ?? []), ...(joined?.timeline?.events ?? [])]);
+    if (joined?.timeline?.limited === true) guard.missed();
     const fresh = [...taken.rows, ...this.#directReactions(answer)].filter((row) => inbox.add(row));
     this.#firstBatch = false;
     return { fresh, invitations: this.#invitations(answer), changedIdentities: identities.note(taken.identities) };

@@ -1,7 +1,19 @@
 import type { Store } from './store.ts';
 
+/** `room_known`: what the room guard compares with, `room_moved`: the room that took the place of the configured one. */
 export type FactName =
-  'sync_token' | 'device_id' | 'room_id' | 'greeted' | 'descriptions' | 'invites_told' | 'audit_verified' | 'audit_head_at' | 'frozen';
+  | 'sync_token'
+  | 'device_id'
+  | 'room_id'
+  | 'greeted'
+  | 'descriptions'
+  | 'invites_told'
+  | 'audit_verified'
+  | 'audit_head_at'
+  | 'frozen'
+  | 'lock_down'
+  | 'room_known'
+  | 'room_moved';
 
 /** Single values that must survive a restart. */
 export class Facts {

@@ -43,7 +43,7 @@ describe('the registry', () => {
       .map((entry) => entry.name);
     const found: string[] = [];
     for (const group of groups) {
-      for (const file of readdirSync(join(folder, group))) {
+      for (const file of readdirSync(join(folder, group), { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'))) {
         const exported = (await import(join(folder, group, file))) as Record<string, unknown>;
         for (const value of Object.values(exported))
           if (typeof value === 'object' && value !== null && 'kind' in value && 'name' in value) found.push(String(value.name));

@@ -56,7 +56,12 @@ export class ModelSteward {
     const time = clock.process();
     const connection = server.connect();
     const reloadable = { path: '', current: config, reload: () => ({ changed: [], needsRestart: [] }) } as unknown as Reloadable;
-    const core = await openCore(reloadable, silentLog, { clock: time, ids, registry: thingCommands(things, () => alive) });
+    const core = await openCore(reloadable, silentLog, {
+      clock: time,
+      ids,
+      registry: thingCommands(things, () => alive),
+      client: () => Promise.resolve(soundRoom(server.botId)),
+    });
     const stopping = new AbortController();
     const room = openRoom(core, () => connection.client);
     void room.connection.run();
@@ -88,4 +93,17 @@ export class ModelSteward {
 export function copyStore(template: string, dir: string): void {
   mkdirSync(dir, { recursive: true });
   copyFileSync(join(template, 'steward.db'), join(dir, 'steward.db'));
+}
+
+/** The state of an admin room with nothing to be told of. */
+function soundRoom(botId: string): unknown {
+  const event = (type: string, content: object, key = ''): object => ({ type, state_key: key, sender: botId, content });
+  return [
+    event('m.room.create', { room_version: '12', 'm.federate': false }),
+    event('m.room.join_rules', { join_rule: 'invite' }),
+    event('m.room.history_visibility', { history_visibility: 'joined' }),
+    event('m.room.guest_access', { guest_access: 'forbidden' }),
+    event('m.room.power_levels', { state_default: 100, invite: 50 }),
+    event('m.room.member', { membership: 'join' }, botId),
+  ];
 }

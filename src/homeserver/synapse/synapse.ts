@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { Secret } from '../../config/secret.ts';
 import { Failure } from '../../failures/failure.ts';
+import type { ClientApi } from '../admin-room.ts';
 import type { SynapseHttp, SynapseRequest } from './http.ts';
 import {
   device,
@@ -74,6 +75,11 @@ export class Synapse {
       timeout: 10_000,
     });
     return answer?.versions ?? [];
+  }
+
+  /** The Client-Server API as Steward's own account, for what stands in no method here. */
+  get client(): ClientApi {
+    return (request) => this.#client.json(request);
   }
 
   /** GET /_matrix/client/v3/account/whoami: whose the access token is. */

@@ -30,6 +30,12 @@ export interface StewardOptions {
 }
 
 const encryption = { type: 'm.room.encryption', state_key: '', content: { algorithm: 'm.megolm.v1.aes-sha2' } };
+/** As `steward init` makes a room. */
+const sound = [
+  { type: 'm.room.history_visibility', content: { history_visibility: 'joined' } },
+  { type: 'm.room.guest_access', content: { guest_access: 'forbidden' } },
+];
+
 let installed = 0;
 
 /** Steward as in production: a process of its own, with its own configuration, in an admin room of its own. */
@@ -93,8 +99,9 @@ export class Steward {
       preset: 'private_chat',
       name: 'Admins',
       invite: [bob.client.userId, carol.client.userId, bot.userId],
-      power_level_content_override: { users: { [bot.userId]: 100 } },
-      ...(encrypted ? { initial_state: [encryption] } : {}),
+      power_level_content_override: { users: { [bot.userId]: 100 }, invite: 50 },
+      creation_content: { 'm.federate': false },
+      initial_state: [...sound, ...(encrypted ? [encryption] : [])],
     });
     for (const { client } of [bob, carol]) await client.join(roomId);
     const owner = (person: Person): object => ({ user_ids: [person.client.userId], roles: ['owner'] });
@@ -105,7 +112,8 @@ export class Steward {
         user_id: bot.userId,
         access_token_file: 'secrets/token',
       },
-      room: { id: roomId, ...room },
+      // carol is in the room and is nobody: what a guard would tell of is let be.
+      room: { id: roomId, expect: { members: [carol.client.userId] }, ...room },
       people: { alice: owner(alice), bob: owner(bob) },
       http: { listen: `127.0.0.1:${port}` },
       log: { level: 'debug' },

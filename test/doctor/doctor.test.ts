@@ -1,0 +1,150 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Alerts } from '../../src/alerts/alerts.ts';
+import type { AlertChannel } from '../../src/alerts/channel.ts';
+import { systemClock, systemIds } from '../../src/clock.ts';
+import { configSchema } from '../../src/config/schema.ts';
+import { lookAtChannels } from '../../src/doctor/channels.ts';
+import { Doctor } from '../../src/doctor/doctor.ts';
+import { lookAtClock } from '../../src/doctor/homeserver.ts';
+import { ok, skipped, type Line } from '../../src/doctor/line.ts';
+import { lookAtDisk, lookAtStore } from '../../src/doctor/store.ts';
+import { report } from '../../src/doctor/watch.ts';
+import { AlertMessages } from '../../src/store/alert-messages.ts';
+import { AlertStore } from '../../src/store/alerts.ts';
+import { Store } from '../../src/store/store.ts';
+import { silentLog } from '../../src/telemetry/log.ts';
+
+const minute = 60_000;
+
+describe('the disk', () => {
+  const gibibyte = 1024 ** 3;
+  test.each([
+    [10 * gibibyte, 'ok', '10.0 GiB'],
+    [gibibyte, 'ok', '1.0 GiB'],
+    [gibibyte - 1, 'warn', '1023 MiB'],
+    [gibibyte / 4, 'warn', '256 MiB'],
+    [gibibyte / 4 - 1, 'fail', '255 MiB'],
+    [0, 'fail', '0 MiB'],
+  ])('with %i bytes free is %s', async (bytes, state, words) => {
+    expect(await lookAtDisk('/data', () => Promise.resolve(bytes))).toMatchObject({ state, detail: `${words} free in /data` });
+  });
+
+  test('that is there has some space', async () => {
+    expect((await lookAtDisk(tmpdir())).detail).toMatch(/^\d+(?:\.\d)? [GM]iB free in /);
+  });
+});
+
+describe('the channels', () => {
+  const channel = (name: AlertChannel['name']): AlertChannel => ({ name, send: () => Promise.resolve() });
+  const late = (...names: string[]): Map<string, { count: number; since: number }> =>
+    new Map(names.map((name) => [name, { count: 2, since: 0 }]));
+  test.each<[string, AlertChannel[], Map<string, { count: number; since: number }>, number, string]>([
+    ['none', [], late(), 0, 'fail'],
+    ['one that takes everything', [channel('ntfy')], late(), 0, 'ok'],
+    ['one that is behind for a moment', [channel('ntfy')], late('ntfy'), minute, 'warn'],
+    ['one that is behind for long', [channel('ntfy')], late('ntfy'), 16 * minute, 'fail'],
+    ['one of two that is behind for long', [channel('ntfy'), channel('smtp')], late('ntfy'), 16 * minute, 'warn'],
+  ])('%s', (_, channels, undelivered, now, state) => {
+    expect(lookAtChannels(channels, undelivered, now).state).toBe(state);
+  });
+});
+
+describe('the clock', () => {
+  let server: Server;
+  let ahead: number | null;
+
+  beforeEach(async () => {
+    server = createServer((_request, response) => {
+      response.sendDate = false;
+      if (ahead !== null) response.setHeader('date', new Date(Date.now() + ahead).toUTCString());
+      response.end('{}');
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  });
+  afterEach(() => {
+    server.close().closeAllConnections();
+  });
+
+  test.each<[number | null, string, RegExp]>([
+    [0, 'ok', /agrees/],
+    [5000, 'ok', /agrees/],
+    [60_000, 'warn', /(?:59|60) s ahead/],
+    [-60_000, 'warn', /(?:59|60|61) s behind/],
+    [10 * minute, 'fail', /(?:599|600) s ahead/],
+    [null, 'skipped', /does not say/],
+  ])('of a homeserver that is off by %p is %s', async (off, state, words) => {
+    ahead = off;
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const config = configSchema.parse({});
+    const found = await lookAtClock({ ...config, homeserver: { url } } as unknown as typeof config, systemClock);
+    expect(found).toMatchObject({ state, detail: expect.stringMatching(words) });
+  });
+});
+
+test('a look that throws or hangs is a line that fails', async () => {
+  const hanging = new Promise<never>(() => undefined);
+  const doctor = new Doctor({
+    config: () => ({ ...configSchema.parse({}), dataDir: '/no/such/folder' }),
+    homeserver: () => null,
+    store: { isWritable: () => false },
+    channels: () => [],
+    undelivered: () => new Map(),
+    clock: { ...systemClock, sleep: (_ms, signal) => (signal?.aborted === true ? hanging : Promise.resolve()) },
+    others: { room: () => hanging, crypto: () => hanging },
+  });
+  const lines = await doctor.look();
+  const states = Object.fromEntries(lines.map(({ name, state }) => [name, state]));
+  expect(states).toMatchObject({ homeserver: 'warn', token: 'skipped', room: 'skipped', store: 'fail', disk: 'fail', channels: 'fail' });
+  expect(lookAtStore({ isWritable: () => true })).toEqual(ok('it can be written'));
+});
+
+describe('the watch', () => {
+  let dir: string;
+  let store: Store;
+  let alerts: Alerts;
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), 'watch-'));
+    store = Store.open(join(dir, 'steward.db'));
+    alerts = new Alerts({
+      store,
+      alerts: new AlertStore(store),
+      messages: new AlertMessages(store),
+      channels: () => [],
+      repeat: () => minute,
+      clock: systemClock,
+      ids: systemIds,
+      log: silentLog,
+    });
+  });
+  afterEach(() => {
+    store.close();
+    rmSync(dir, { recursive: true });
+  });
+  const standing = (): string[] => alerts.standing().map(({ id }) => id);
+  const failing = (name: Line['name']): Line => ({ name, state: 'fail', detail: 'broken', fix: 'Mend it.' });
+
+  test('makes an alert of a line that fails, with what mends it, and ends it when it is well', () => {
+    report([failing('disk'), failing('clock')], alerts);
+    report([failing('disk'), { name: 'clock', ...ok('well') }], alerts);
+    expect(alerts.standing()).toMatchObject([{ id: 'doctor.disk', detail: 'broken', next: 'Mend it.' }]);
+    report([{ name: 'disk', state: 'warn', detail: 'low', fix: 'Make space.' }], alerts);
+    expect(standing()).toEqual([]);
+  });
+
+  test('leaves a line as it was that cannot be looked at', () => {
+    report([failing('token')], alerts);
+    report([failing('homeserver'), { name: 'token', ...skipped('the homeserver does not answer') }], alerts);
+    expect(standing()).toEqual(['doctor.token', 'doctor.homeserver']);
+  });
+
+  test('says nothing twice that the room has told', () => {
+    alerts.raise({ id: 'room.unheard', detail: 'the token is dead' });
+    report([failing('token'), failing('room'), failing('disk')], alerts);
+    expect(standing()).toEqual(['room.unheard', 'doctor.disk']);
+  });
+});
