@@ -497,8 +497,7 @@ async function withReserve<T>(reserve: Reserve, open: () => T | Promise<T>): Pro
   try {
     return await open();
   } catch (error) {
-    if (!(error instanceof Failure) || error.id !== 'store.unwritable' || !reserve.held) throw error;
-    reserve.give();
+    if (!(error instanceof Failure) || error.id !== 'store.unwritable' || !reserve.held || !reserve.give()) throw error;
     return open();
   }
 }

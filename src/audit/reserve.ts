@@ -32,7 +32,13 @@ export class Reserve {
     return this.held;
   }
 
-  give(): void {
-    rmSync(this.#path, { force: true });
+  /** @returns whether the space is free now; on a read-only disk it is not */
+  give(): boolean {
+    try {
+      rmSync(this.#path, { force: true });
+      return true;
+    } catch {
+      return false;
+    }
   }
 }

@@ -330,7 +330,7 @@ describe('of what is said in the room', () => {
   });
 
   test('one wrong line in a code block stops all of it', async () => {
-    const answer = await steward.alice.ask('!user create -y\n```\nfine1\nNot Fine\nfine2\n```');
+    const answer = await steward.alice.ask('!user create -y\n```\nfine1\nNotFine\nfine2\n```');
 
     expect(resultOf(answer)).toMatchObject({ outcome: 'usage' });
     expect(bodyOf(answer)).toContain('line 2');

@@ -296,6 +296,9 @@ describe('the file of a password', () => {
     const path = pathOf(await steward.alice.ask('!user create file3'));
     const before = readFileSync(path, 'utf8');
 
+    // With two persons it would wait for the other one.
+    steward.configure({ approval: { mode: 'single' } });
+    await steward.alice.ask('!server reload');
     await typeTarget(steward, 'file3');
 
     expect((await home.account('file3'))?.deactivated).toBe(true);
