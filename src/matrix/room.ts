@@ -144,7 +144,8 @@ export class AdminRoom {
     const { approvals, clock, config, writer } = this.#options;
     if (approval.place !== 'room') return;
     const prompt = promptReply(config(), job, approval, approvals.approversOf(job, approval), clock.now());
-    writer.prompt(job, prompt, approval.round);
+    // What must be typed has no button.
+    writer.prompt(job, prompt, approval.round, approval.typed === null ? ['✅', '❌'] : ['❌']);
     queueMicrotask(() => {
       this.#options.sender.kick();
     });
@@ -154,7 +155,8 @@ export class AdminRoom {
   countdown(job: Job, left: number): void {
     const { approvals, clock, config, store, writer } = this.#options;
     store.transaction(() => {
-      writer.countdown(job, approvals.decisions(job.id), left, operatorAccounts(config()), clock.now());
+      const isStopped = !['approved', 'running'].includes(approvals.job(job.id)?.state ?? '');
+      writer.countdown(job, approvals.decisions(job.id), isStopped ? null : left, operatorAccounts(config()), clock.now());
     });
     this.#options.sender.kick();
   }

@@ -61,10 +61,10 @@ export class RoomWriter {
   }
 
   /** The question of a job, with the reactions that answer it. A later `round` asks again. */
-  prompt(job: Job, prompt: Reply, round: number): void {
+  prompt(job: Job, prompt: Reply, round: number, keys: readonly string[]): void {
     const txn = txnId(job.id, `prompt-${round}`);
     this.#add(txn, contentOf(prompt, this.placeOf(job), this.#text(prompt)), { post: { kind: 'prompt', ref: job.id } });
-    for (const key of ['✅', '❌']) {
+    for (const key of keys) {
       this.#add(txnId(job.id, `prompt-${round}-${key}`), reactionOf(null, key), { kind: 'm.reaction', aboutTxn: txn });
     }
   }
@@ -115,19 +115,19 @@ export class RoomWriter {
     return contentOf({ command: null, outcome: 'done', parts }, { roomId, replyTo: null, threadId: null }, this.#text({}));
   }
 
-  /** A message that says until when a job can still be vetoed: the first time one of its own, then edits of it. @param left milliseconds */
-  countdown(job: Job, decisions: readonly Decision[], left: number, operators: readonly string[], now: number): void {
+  /** A message that says until when a job can still be vetoed: the first time one of its own, then edits of it. @param left milliseconds; null where it was stopped */
+  countdown(job: Job, decisions: readonly Decision[], left: number | null, operators: readonly string[], now: number): void {
     const first = txnId(job.id, `countdown-${job.approvedAt ?? 0}`);
     const isFirst = !this.#outbox.has(first);
     const by = decisions.filter(({ verdict }) => verdict === 'approve').map(({ person }) => person);
-    const what = left > 0 ? `runs in ${Math.ceil(left / 1000)} s; ❌ or ` : 'can be vetoed no more.';
+    const what = left !== null && left > 0 ? `runs in ${Math.ceil(left / 1000)} s; ❌ or ` : 'can be vetoed no more.';
     const line: Line = [
       { strong: job.command },
       ` ${job.plan.items
         .flatMap(({ targets }) => targets.map(({ id }) => id))
         .slice(0, 3)
-        .join(', ')}, approved by ${by.join(' and ')}: ${what}`,
-      ...(left > 0 ? [{ command: `veto ${job.id}` }, ' stops it.'] : []),
+        .join(', ')}${left === null ? ' was stopped.' : `, approved by ${by.join(' and ')}: ${what}`}`,
+      ...(left !== null && left > 0 ? [{ command: `veto ${job.id}` }, ' stops it.'] : []),
     ];
     const reply: Reply = {
       command: job.command,
