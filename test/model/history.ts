@@ -23,8 +23,18 @@ interface Request {
   account: Account;
   verb: Verb;
   thing: string;
-  /** What Steward had been given when the effect came; null where there is none. */
-  deliveredAtEffect: number | null;
+  /** When its effect came; null where there is none. */
+  effect: Effect | null;
+}
+
+/** A moment of a history, by the number of events. */
+interface Effect {
+  /** How many Steward had been given. */
+  delivered: number;
+  /** How many of these it had had time to look at. */
+  settled: number;
+  /** Whether it had heard a refusal. */
+  isRefused: boolean;
 }
 
 /** A homeserver, things, and Steward or not; what was asked is known. */
@@ -37,18 +47,25 @@ export class History implements ModelWorld {
   readonly requests: Request[] = [];
   readonly ids: Ids;
   #steward: ModelSteward | null = null;
+  #settled = 0;
+  /** Refusals that Steward may not have heard yet, and those that it has, by the event of the prompt. */
+  #refusals: string[] = [];
+  readonly #heard = new Set<string>();
 
   constructor(dir: string, template: string) {
     this.dir = dir;
     copyStore(template, dir);
     this.things = new Things((thing) => {
       const request = this.requests.find((one) => one.thing === thing);
-      if (request !== undefined) request.deliveredAtEffect ??= this.server.delivered;
+      if (request === undefined) return;
+      const isRefused = this.answersTo(request.eventId).prompts.some((prompt) => this.#heard.has(prompt.event_id));
+      request.effect ??= { delivered: this.server.delivered, settled: this.#settled, isRefused };
     });
     this.ids = countingIds();
     const owner = (...userIds: Account[]): object => ({ user_ids: userIds, roles: ['owner'] });
     this.config = modelConfig(this.server, dir, {
       people: { alice: owner('@alice:model', '@alice2:model'), bob: owner('@bob:model') },
+      approval: { catastrophic_in_plain_room: true },
     });
   }
 
@@ -62,11 +79,25 @@ export class History implements ModelWorld {
   }
 
   kill(): void {
+    this.#refusals = [];
     this.#steward?.kill();
     this.#steward = null;
   }
 
+  /** The wall clock jumps: what is on its way may be too old now. */
+  jump(ms: number): void {
+    this.#refusals = [];
+    this.clock.jump(ms);
+  }
+
+  /** Somebody reacts on a prompt. */
+  react(account: Account, prompt: SentEvent, key: string): void {
+    this.server.send(account, 'm.reaction', { 'm.relates_to': { rel_type: 'm.annotation', event_id: prompt.event_id, key } });
+    if (key.startsWith('❌') && personOf[account] !== null && this.isUp) this.#refusals.push(prompt.event_id);
+  }
+
   async stop(): Promise<void> {
+    this.#refusals = [];
     await this.#steward?.stop(() => this.settle());
     this.#steward = null;
   }
@@ -74,12 +105,16 @@ export class History implements ModelWorld {
   ask(account: Account, verb: Verb): void {
     const thing = `thing${this.requests.length}`;
     const eventId = this.server.send(account, 'm.room.message', { msgtype: 'm.text', body: `!thing ${verb} ${thing}` });
-    this.requests.push({ eventId, account, verb, thing, deliveredAtEffect: null });
+    this.requests.push({ eventId, account, verb, thing, effect: null });
   }
 
   /** Lets everything run that can run while time stands still. */
   async settle(turns = 12): Promise<void> {
+    const { delivered } = this.server;
     for (let turn = 0; turn < turns; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    if (turns < 12) return;
+    this.#settled = delivered;
+    for (const prompt of this.#refusals.splice(0)) this.#heard.add(prompt);
   }
 
   async pass(ms: number): Promise<void> {
@@ -95,8 +130,7 @@ export class History implements ModelWorld {
     await this.start();
     await this.settle(60);
     await this.pass(20 * minute);
-    // Longer than any request waits, also when the clock was set back on the way.
-    await this.pass(60 * 60 * minute);
+    await this.pass(48 * 60 * minute);
     await this.settle(60);
     // Files are read and removed in a time of their own.
     for (let round = 0; round < 50 && this.faults().length > 0; round += 1) {
@@ -108,7 +142,10 @@ export class History implements ModelWorld {
   /** The messages of Steward that answer an event, prompts apart. */
   answersTo(eventId: string): { final: SentEvent[]; prompts: SentEvent[] } {
     const all = this.server.events.filter((event) => event.sender === this.server.botId && answered(event) === eventId);
-    return { final: all.filter((event) => outcomeOf(event) !== 'waiting'), prompts: all.filter((event) => outcomeOf(event) === 'waiting') };
+    return {
+      final: all.filter((event) => outcomeOf(event) !== 'waiting' && !isRemark(event)),
+      prompts: all.filter((event) => outcomeOf(event) === 'waiting'),
+    };
   }
 
   /** Every prompt, oldest first. */
@@ -128,6 +165,7 @@ export class History implements ModelWorld {
     const changes = this.things.changes.get(request.thing) ?? 0;
     if (changes > 1) found.push(`was done ${changes} times`);
     if (changes > 0 && !this.#mayRun(request)) found.push('was done without what its tier asks for');
+    if (request.effect?.isRefused === true) found.push('was done after it had been refused');
     const { final } = this.answersTo(request.eventId);
     const missed = this.server.events.some(
       (event) =>
@@ -137,7 +175,7 @@ export class History implements ModelWorld {
     );
     if (final.length > 1)
       found.push(`was answered ${final.length} times: ${final.map((event) => String(event.content['body'])).join(' | ')}`);
-    const told = final.length > 0 || missed || (personOf[request.account] === null && this.#refusals(request.account) > 0);
+    const told = final.length > 0 || missed || (personOf[request.account] === null && this.#toldStranger(request.account) > 0);
     if (!told) found.push('was never answered');
     const done = final.some((event) => outcomeOf(event) === 'done');
     if (done && changes === 0) found.push('is called done and is not');
@@ -146,27 +184,54 @@ export class History implements ModelWorld {
     return found;
   }
 
-  #refusals(account: Account): number {
+  #toldStranger(account: Account): number {
     return this.server.events.filter((event) => {
       const asked = answered(event);
       return asked !== null && this.server.event(asked)?.sender === account && outcomeOf(event) === 'refused';
     }).length;
   }
 
-  #mayRun({ account, verb, eventId, deliveredAtEffect }: Request): boolean {
+  /** Whether somebody who may had given what the tier asks for, and had not taken it back in time. */
+  #mayRun({ account, verb, eventId, effect }: Request): boolean {
     const person = personOf[account];
     if (person === null) return false;
     const tier = verbs[verb];
     if (tier === 'change') return true;
-    const prompts = this.answersTo(eventId).prompts.map((prompt) => prompt.event_id);
+    const { prompts } = this.answersTo(eventId);
+    const codes = prompts.flatMap((prompt) => codeIn(prompt) ?? []);
     return this.server.events.some((event, at) => {
-      if (event.type !== 'm.reaction' || at >= (deliveredAtEffect ?? 0)) return false;
-      const relation = event.content['m.relates_to'] as { event_id?: string; key?: string };
+      if (effect === null || at >= effect.delivered) return false;
       const by = personOf[event.sender as Account] ?? null;
       const right = tier === 'confirmed' ? by === person : by !== null && by !== person;
-      return right && relation.key?.startsWith('✅') === true && prompts.includes(relation.event_id ?? '');
+      const given = tier === 'catastrophic' ? codes.includes(codeOf(event) ?? '') : isTick(event, prompts);
+      return right && given && !this.#wasTakenBack(event, effect);
     });
   }
+
+  #wasTakenBack({ redactedBy }: SentEvent, { settled }: Effect): boolean {
+    return redactedBy !== null && this.server.events.findIndex((event) => event.event_id === redactedBy) < settled;
+  }
+}
+
+/** Tells something about a request, and is not its answer. */
+function isRemark(event: SentEvent): boolean {
+  return String(event.content['body']).startsWith('Too late to take the approval back');
+}
+
+function isTick(event: SentEvent, prompts: readonly SentEvent[]): boolean {
+  if (event.type !== 'm.reaction') return false;
+  const { event_id: about, key } = event.content['m.relates_to'] as { event_id?: string; key?: string };
+  return key?.startsWith('✅') === true && prompts.some((prompt) => prompt.event_id === about);
+}
+
+/** The code that a prompt asks for. */
+function codeIn(prompt: SentEvent): string | null {
+  return /!approve ([0-9A-F]{4}-[0-9A-F]{2})/.exec(String(prompt.content['body']))?.[1] ?? null;
+}
+
+/** The code that a message gives. */
+function codeOf(event: SentEvent): string | null {
+  return event.type === 'm.room.message' ? (/^!approve (\S+)$/.exec(String(event.content['body']))?.[1] ?? null) : null;
 }
 
 function outcomeOf(event: SentEvent | undefined): unknown {
@@ -185,7 +250,8 @@ function countingIds(): Ids {
   return {
     short: (length) => next().padStart(length, '0'),
     uuid: () => `uuid-${next()}`,
-    secret: (_alphabet, length) => next().padStart(length, 'x'),
+    secret: (alphabet, length) =>
+      Array.from({ length }, (_, place) => alphabet[Math.floor((count += 1) / alphabet.length ** place) % alphabet.length]).join(''),
     fraction: () => 0.5,
   };
 }
@@ -210,10 +276,9 @@ const wait = fc.constantFrom(500, 4000, minute, 6 * minute, 16 * minute, 13 * 60
 export const steps = [
   fc.tuple(account, verb).map(([who, what]) => step(`${who} asks ${what}`, (history) => history.ask(who, what))),
   fc.tuple(account, key, fc.nat(5)).map(([who, sign, back]) =>
-    step(`${who} reacts ${sign} on prompt -${back}`, ({ server, prompts }) => {
-      const prompt = prompts.at(-1 - back);
-      if (prompt !== undefined)
-        server.send(who, 'm.reaction', { 'm.relates_to': { rel_type: 'm.annotation', event_id: prompt.event_id, key: sign } });
+    step(`${who} reacts ${sign} on prompt -${back}`, (history) => {
+      const prompt = history.prompts.at(-1 - back);
+      if (prompt !== undefined) history.react(who, prompt, sign);
     }),
   ),
   fc.tuple(account, fc.nat(5)).map(([who, back]) =>
@@ -223,17 +288,38 @@ export const steps = [
         server.send(who, 'm.reaction', { 'm.relates_to': { rel_type: 'm.annotation', event_id: message.event_id, key: '✅' } });
     }),
   ),
+  fc.tuple(account, fc.nat(5)).map(([who, back]) =>
+    step(`${who} types the code of prompt -${back}`, ({ server, prompts }) => {
+      const code = prompts
+        .map(codeIn)
+        .filter((found) => found !== null)
+        .at(-1 - back);
+      if (code !== undefined) server.send(who, 'm.room.message', { msgtype: 'm.text', body: `!approve ${code}` });
+    }),
+  ),
+  // Chance alone seldom comes to a countdown that something happens in.
+  fc.constantFrom('@alice:model', '@alice2:model').map((who) =>
+    step(`${who} asks ruin and @bob types its code`, async (history) => {
+      history.ask(who, 'ruin');
+      await history.settle();
+      const code = history.prompts.map(codeIn).findLast((found) => found !== null);
+      if (code !== undefined) history.server.send('@bob:model', 'm.room.message', { msgtype: 'm.text', body: `!approve ${code}` });
+      await history.settle();
+    }),
+  ),
   fc.nat(3).map((back) =>
-    step(`reaction -${back} is taken back`, ({ server }) => {
-      const reaction = server.events.filter((event) => event.type === 'm.reaction' && event.sender !== server.botId).at(-1 - back);
-      if (reaction !== undefined && reaction.redactedBy === null)
-        server.send(reaction.sender, 'm.room.redaction', { redacts: reaction.event_id });
+    step(`approval -${back} is taken back`, ({ server }) => {
+      const given = server.events.filter(
+        (event) => event.sender !== server.botId && (event.type === 'm.reaction' || codeOf(event) !== null),
+      );
+      const last = given.at(-1 - back);
+      if (last !== undefined && last.redactedBy === null) server.send(last.sender, 'm.room.redaction', { redacts: last.event_id });
     }),
   ),
   fc.constant(step('all settles', (history) => history.settle())),
   fc.nat(8).map((turns) => step(`${turns} turns`, (history) => history.settle(turns))),
   wait.map((ms) => step(`${ms / 1000} s pass`, (history) => history.pass(ms))),
-  fc.constantFrom(-3600_000, -minute, minute, 3600_000).map((ms) => step(`the clock jumps ${ms / 1000} s`, ({ clock }) => clock.jump(ms))),
+  fc.constantFrom(-3600_000, -minute, minute, 3600_000).map((ms) => step(`the clock jumps ${ms / 1000} s`, (history) => history.jump(ms))),
   fc.constant(step('events come again', ({ server }) => server.repeat())),
   faults.map((fault) => step(`the next write is ${fault}`, ({ server }) => void server.faults.push(fault))),
   fc.constant(step('kill', (history) => history.kill())),

@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { approvalApprove } from '../../src/commands/approval/approve.ts';
+import { approvalVeto } from '../../src/commands/approval/veto.ts';
 import { defineRead, defineWrite, type Command } from '../../src/commands/define.ts';
 import { Registry } from '../../src/commands/registry.ts';
 import { text } from '../../src/reply/parts.ts';
@@ -63,5 +65,5 @@ export function thingCommands(things: Things, isAlive: () => boolean): Registry 
       reply: ({ thing }) => [text(`did ${verb} ${thing}`)],
     }),
   );
-  return new Registry([look, ...writes]);
+  return new Registry([look, ...writes, approvalApprove, approvalVeto]);
 }
