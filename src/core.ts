@@ -18,6 +18,7 @@ import { freezeGate } from './commands/server/freeze.ts';
 import type { Gate } from './commands/gate.ts';
 import { prepareScheduled } from './commands/scheduled.ts';
 import { identityGate, identityStanding } from './commands/identity-gate.ts';
+import { lockGate } from './commands/job/lock-gate.ts';
 import { jobReply } from './commands/job-reply.ts';
 import { promptReply } from './commands/prompt.ts';
 import type { Registry } from './commands/registry.ts';
@@ -360,6 +361,9 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     log,
     audit,
     freeze,
+    get jobs() {
+      return jobs;
+    },
     signal: stopping.signal,
     self: () => ({ version, startedAt, ...hooks.self() }),
     identities: pins,
@@ -375,6 +379,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
   const gates: Gate[] = [
     spaceGate(reserve),
     freezeGate(freeze),
+    lockGate(jobStore, registry),
     ownerGate(() => config.current),
     lockDownGate(lockDown),
     identityGate(pins, () => config.current),
@@ -413,6 +418,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
       },
     },
     objection: (job) => approvals.objection(job),
+    lockOf: (command) => registry.find(command)?.lock ?? 'none',
     executeWithin: () => config.current.approval.execution,
   });
   const replyOf = (job: SettledJob): Reply => jobReply(context(job.requester, new Map()), job);

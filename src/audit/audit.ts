@@ -53,7 +53,8 @@ export type AuditEvent =
   | 'job.step'
   | 'job.done'
   | 'job.failed'
-  | 'job.unknown';
+  | 'job.unknown'
+  | 'job.cancelled';
 
 /** One record: ids, names of things and counts; never what a person typed, and no secret. */
 export interface AuditEntry {

@@ -12,6 +12,9 @@ import { backupVerify } from './backup/verify.ts';
 import type { Command } from './define.ts';
 import { help } from './help.ts';
 import { meAge, meAgeShow } from './me/age.ts';
+import { jobCancel } from './job/cancel.ts';
+import { jobInfo } from './job/info.ts';
+import { jobList } from './job/list.ts';
 import { meRoles } from './me/roles.ts';
 import { Registry } from './registry.ts';
 import { serverConfig } from './server/config.ts';
@@ -51,6 +54,9 @@ const commands: readonly Command[] = [
   userUpdatePassword,
   userDeactivate,
   userReactivate,
+  jobList,
+  jobInfo,
+  jobCancel,
   auditList,
   auditExport,
   auditVerify,

@@ -19,6 +19,7 @@ import type { IdentityPins } from '../store/identity-pins.ts';
 import type { Approvals } from '../workflow/approvals.ts';
 import type { Freeze } from '../workflow/freeze.ts';
 import type { Job, JobRequester } from '../workflow/job.ts';
+import type { Jobs } from '../workflow/jobs.ts';
 import type { Schedules } from '../workflow/schedule/schedules.ts';
 import type { Registry } from './registry.ts';
 
@@ -82,6 +83,7 @@ export interface CommandContext {
   registry: Registry;
   sink: SecretSink;
   freeze: Freeze;
+  readonly jobs: Pick<Jobs, 'get' | 'steps' | 'newest' | 'cancel' | 'isCancelled'>;
   schedules: Schedules;
   /** How a new password reaches the person who asks. */
   ladder: Ladder;

@@ -81,6 +81,8 @@ function whyNotRun(job: SettledJob): Failure | null {
       });
     case 'plan-changed':
       return new Failure('access.plan-changed', { attempted });
+    case 'cancelled':
+      return job.startedAt === null ? new Failure('job.cancelled', { attempted }) : null;
     case 'pending':
     case 'approved':
     case 'running':

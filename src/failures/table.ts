@@ -209,6 +209,10 @@ export const failureTable = {
     'Put the right file back, or make a new identity: `steward crypto reset --new-identity`.',
   ),
 
+  'job.not-found': failed('There is no such job.', '`!job list` shows the newest.'),
+  'job.ended': refused('The job has ended.', '`!job info JOB` shows how; `!undo` takes your last change back.'),
+  'job.cancelled': refused('It was cancelled before it was done.', '`!job info JOB` shows what was done.'),
+  'job.locked': refused('Another job has to end first.', '`!job info JOB` shows it; `!job cancel JOB` stops it after its step.'),
   'job.interrupted': failed('Steward stopped while the command ran; the change was not made.', 'Run the command again.', true),
   'job.unknown': failed(
     'Steward stopped while the command ran, and cannot tell whether the change was made.',

@@ -12,6 +12,7 @@ export const jobStates = [
   'expired',
   'superseded',
   'plan-changed',
+  'cancelled',
 ] as const;
 export type JobState = (typeof jobStates)[number];
 
@@ -149,6 +150,14 @@ export class JobStore {
       .prepare("SELECT id FROM jobs WHERE state = 'pending' AND expires_at < ?")
       .all(now)
       .map((row) => String(row['id']));
+  }
+
+  /** At most `limit` jobs, in one state or any, newest first, after `from` newer ones. */
+  newest(state: JobState | null, from: number, limit: number): JobRecord[] {
+    return this.#store.database
+      .prepare('SELECT * FROM jobs WHERE ? IS NULL OR state = ? ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?')
+      .all(state, state, limit, from)
+      .map(jobOf);
   }
 
   inState(state: JobState): JobRecord[] {

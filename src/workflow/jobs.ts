@@ -77,6 +77,8 @@ export interface JobsOptions {
   events: JobEvents;
   /** Why a job must not run any more though it was approved: a role that went. Null when it may. */
   objection: (job: Job) => Ending | null;
+  /** The lock that a command holds, `none` for none: those that hold one run one after the other. */
+  lockOf: (command: string) => string;
   /** Milliseconds after which an approved job that never ran is not run any more. */
   executeWithin: () => number;
 }
@@ -102,6 +104,8 @@ export class Jobs {
   readonly #targets = new Map<string, Promise<void>>();
   readonly #countdowns = new Map<string, AbortController>();
   readonly #stop = new AbortController();
+  /** Running jobs of which no further step is begun. */
+  readonly #cancelled = new Set<string>();
 
   constructor(options: JobsOptions) {
     this.#options = options;
@@ -187,6 +191,27 @@ export class Jobs {
     return this.end(id, 'pending', 'vetoed', ending, by) || this.end(id, 'approved', 'vetoed', ending, by);
   }
 
+  steps(id: string): StepRecord[] {
+    return this.#options.jobs.steps(id);
+  }
+
+  /** At most `limit` jobs, in one state or any, newest first, after `from` newer ones. */
+  newest(state: JobState | null, from: number, limit: number): Job[] {
+    return this.#options.jobs.newest(state, from, limit).map(asJob);
+  }
+
+  /** Ends a job that waits; of one that runs, no step begins after the one that is under way. */
+  cancel(id: string): void {
+    const job = this.get(id);
+    if (job?.state === 'pending' || job?.state === 'approved') this.end(id, job.state, 'cancelled');
+    else if (job?.state === 'running' && this.#running.has(id)) this.#cancelled.add(id);
+  }
+
+  /** Whether a running job stops after its step. */
+  isCancelled(id: string): boolean {
+    return this.#cancelled.has(id);
+  }
+
   /** Ends what waited too long for an approval. @returns how many */
   expire(): number {
     return this.#options.jobs.due(this.#options.clock.now()).filter((id) => this.end(id, 'pending', 'expired')).length;
@@ -209,6 +234,7 @@ export class Jobs {
       })
       .finally(() => {
         this.#running.delete(id);
+        this.#cancelled.delete(id);
       });
     this.#running.set(id, run);
     return run;
@@ -256,7 +282,8 @@ export class Jobs {
     await this.#countDown(asked);
     const job = this.get(id);
     if (job?.state !== 'approved' || this.#stop.signal.aborted) return;
-    const targets = job.plan.items.flatMap((item) => item.targets.map((target) => target.id));
+    const lock = this.#options.lockOf(job.command);
+    const targets = [...targetsOf(job), ...(lock === 'none' ? [] : ['lock'])];
     const before = targets.map((target) => this.#targets.get(target) ?? Promise.resolve());
     let free = (): void => undefined;
     const turn = new Promise<void>((resolve) => {
@@ -322,6 +349,10 @@ export class Jobs {
     if (!started) return;
     const several = job.plan.items.length > 1;
     for (const step of jobs.steps(job.id)) {
+      if (this.#cancelled.has(job.id)) {
+        this.#leave(job);
+        return;
+      }
       jobs.setStep(job.id, { ...step, state: 'running' });
       const ended = await this.#step(job, step.n);
       if (ended === null) return;
@@ -344,6 +375,16 @@ export class Jobs {
     if (job.origin.kind === 'schedule' && job.origin.catchUp) return false;
     const countdown = this.#options.approvals.get(job.id)?.countdown ?? 0;
     return this.#options.clock.now() - (job.approvedAt ?? job.createdAt) > this.#options.executeWithin() + countdown;
+  }
+
+  /** Ends a running job before its next step. */
+  #leave(job: Job): void {
+    const { jobs, store } = this.#options;
+    store.transaction(() => {
+      for (const step of jobs.steps(job.id))
+        if (step.state === 'waiting') this.#endStep(job, { ...step, state: 'failed', failure: recordOf(new Failure('job.cancelled')) });
+      this.#settle(job.id, 'running', 'cancelled');
+    });
   }
 
   /** @returns null when Steward stops, and the step is left for the next start to look at */

@@ -119,6 +119,7 @@ const writes: Record<string, { line: string; before: (localpart: string) => Prom
   'server room move': null,
   'server restart': null,
   'server crypto confirm': null,
+  'job cancel': null,
   'server freeze': null,
   'server thaw': null,
   'audit export': null,

@@ -354,6 +354,11 @@ describe('the file of a password', () => {
     expect(readdirSync(within('')).sort()).toEqual(['filler', 'vault1_steward.test.txt']);
     expect(await home.logsIn('vault1', /^Password: (.*)$/m.exec(before)?.[1] ?? '')).toBe(true);
 
+    // The note of an account that is deactivated cannot be marked: the account is deactivated all the same.
+    await typeTarget(steward, 'vault1');
+    expect((await home.account('vault1'))?.deactivated).toBe(true);
+    expect(steward.log).toContain('the note of a deactivated account could not be marked');
+
     rmSync(within('filler'));
     expect(resultOf(await steward.alice.ask('!user create vault2'))?.outcome).toBe('done');
   },

@@ -110,6 +110,7 @@ function opened(run: (ctx: CommandContext) => Promise<void> = () => Promise.reso
       started: () => undefined,
     },
     objection: () => null,
+    lockOf: () => 'none',
     executeWithin: () => 60_000,
   });
   const session = new LocalSession({

@@ -63,6 +63,7 @@ function jobsWith(executor: Partial<Executor>): Jobs {
       started: () => undefined,
     },
     objection: () => null,
+    lockOf: (command) => (command === 'locking' ? 'backup' : 'none'),
     executeWithin: () => 300_000,
   });
 }
@@ -163,6 +164,67 @@ describe('a job', () => {
     expect(settled.map(({ state }) => state)).toEqual(['done', 'done', 'done']);
     expect(order).toEqual(['begin e1', 'begin e3', 'end e3', 'end e1', 'begin e2', 'end e2']);
   });
+});
+
+describe('a job that is cancelled', () => {
+  test('while it waits never runs', async () => {
+    let runs = 0;
+    const jobs = jobsWith({ run: () => Promise.resolve((runs += 1)) });
+    const { id } = jobs.create(request('e1', { need: need(now + 1000) }));
+    jobs.cancel(id);
+    expect(jobs.approve(id)).toBe(false);
+    await jobs.start(id);
+    expect(runs).toBe(0);
+    expect(settled).toMatchObject([{ id, state: 'cancelled', steps: [{ state: 'waiting' }] }]);
+  });
+
+  test('while it runs ends the step that is under way, and begins no other', async () => {
+    const ran: number[] = [];
+    const jobs = jobsWith({
+      run: (job, n) => {
+        ran.push(n);
+        if (n === 1) jobs.cancel(job.id);
+        expect(jobs.isCancelled(job.id)).toBe(n === 1);
+        return Promise.resolve({ n });
+      },
+    });
+    const { id } = jobs.create(request('e1', { plan: plan('a', 'b', 'c', 'd'), inputs: [{}, {}, {}, {}] }));
+    await jobs.start(id);
+    expect(ran).toEqual([0, 1]);
+    const notBegun = { state: 'failed', failure: { id: 'job.cancelled' } };
+    expect(settled).toMatchObject([{ state: 'cancelled', steps: [{ state: 'done' }, { state: 'done' }, notBegun, notBegun] }]);
+  });
+
+  test('in its last step is done', async () => {
+    const jobs = jobsWith({
+      run: (job) => {
+        jobs.cancel(job.id);
+        return Promise.resolve({});
+      },
+    });
+    await jobs.start(jobs.create(request('e1')).id);
+    expect(settled).toMatchObject([{ state: 'done' }]);
+  });
+});
+
+test('of jobs that hold a lock one runs at a time, and another job waits for neither', async () => {
+  const order: string[] = [];
+  const first = Promise.withResolvers<null>();
+  const jobs = jobsWith({
+    run: async (job) => {
+      order.push(`begin ${job.requestId}`);
+      if (job.requestId === 'e1') await first.promise;
+      order.push(`end ${job.requestId}`);
+      return {};
+    },
+  });
+  const locking = (target: string): Plan => ({ ...plan(target), command: 'locking' });
+  const one = jobs.start(jobs.create(request('e1', { plan: locking('a') })).id);
+  const two = jobs.start(jobs.create(request('e2', { plan: locking('b') })).id);
+  await jobs.start(jobs.create(request('e3', { plan: plan('c') })).id);
+  first.resolve(null);
+  await Promise.all([one, two]);
+  expect(order).toEqual(['begin e1', 'begin e3', 'end e3', 'end e1', 'begin e2', 'end e2']);
 });
 
 describe('after a crash', () => {

@@ -67,7 +67,12 @@ export const userDeactivate = defineWrite({
 
   async run(ctx, data) {
     await ctx.homeserver.deactivate(data.userId, false);
-    await ctx.sink.markDeactivated(data.userId, ctx.clock.now());
+    try {
+      await ctx.sink.markDeactivated(data.userId, ctx.clock.now());
+    } catch (error) {
+      // The account is out of use; only the note about it could not be marked.
+      ctx.log.warn('the note of a deactivated account could not be marked', { user_id: data.userId, error });
+    }
     return {};
   },
 

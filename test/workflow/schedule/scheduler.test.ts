@@ -86,6 +86,7 @@ class World {
         started: () => undefined,
       },
       objection: () => null,
+      lockOf: () => 'none',
       executeWithin: () => 5 * minute,
     });
     this.scheduler = new Scheduler({
