@@ -49,7 +49,7 @@ export class History implements ModelWorld {
   #steward: ModelSteward | null = null;
   #settled = 0;
   /** Refusals that Steward may not have heard yet, and those that it has, by the event of the prompt. */
-  #refusals: string[] = [];
+  #refusals: { prompt: string; eventId: string }[] = [];
   readonly #heard = new Set<string>();
 
   constructor(dir: string, template: string) {
@@ -92,8 +92,10 @@ export class History implements ModelWorld {
 
   /** Somebody reacts on a prompt. */
   react(account: Account, prompt: SentEvent, key: string): void {
-    this.server.send(account, 'm.reaction', { 'm.relates_to': { rel_type: 'm.annotation', event_id: prompt.event_id, key } });
-    if (key.startsWith('❌') && personOf[account] !== null && this.isUp) this.#refusals.push(prompt.event_id);
+    const eventId = this.server.send(account, 'm.reaction', {
+      'm.relates_to': { rel_type: 'm.annotation', event_id: prompt.event_id, key },
+    });
+    if (key.startsWith('❌') && personOf[account] !== null && this.isUp) this.#refusals.push({ prompt: prompt.event_id, eventId });
   }
 
   async stop(): Promise<void> {
@@ -114,7 +116,9 @@ export class History implements ModelWorld {
     for (let turn = 0; turn < turns; turn += 1) await new Promise((resolve) => setImmediate(resolve));
     if (turns < 12) return;
     this.#settled = delivered;
-    for (const prompt of this.#refusals.splice(0)) this.#heard.add(prompt);
+    // One that was taken back before it was brought is none.
+    for (const { prompt, eventId } of this.#refusals.splice(0))
+      if (this.server.event(eventId)?.redactedBy === null) this.#heard.add(prompt);
   }
 
   async pass(ms: number): Promise<void> {
