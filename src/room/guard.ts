@@ -27,11 +27,18 @@ export interface SeenEvent {
   content: Record<string, unknown>;
 }
 
+/** The room as it is. */
+interface SeenRoom {
+  roomId: string;
+  state: StateEvent[];
+  inspection: Inspection;
+}
+
 /** What was found last, and is compared with. */
 interface Known {
   roomId: string;
-  /** Strangers who were there when Steward came, or whom an owner has acknowledged. */
-  strangers: string[];
+  /** Who was in it then, but for strangers whom no owner has acknowledged. Who loses a role stays known until they leave. */
+  members: string[];
   hasPower: boolean;
 }
 
@@ -71,7 +78,7 @@ export class RoomGuard {
       const { membership } = event.content;
       if (event.type !== 'm.room.member' || (membership !== 'join' && membership !== 'invite')) continue;
       // Before the first look there is nothing to compare with.
-      if (known === null || belongs(event.state_key, expected) || known.strangers.includes(event.state_key)) continue;
+      if (known === null || belongs(event.state_key, expected) || known.members.includes(event.state_key)) continue;
       if (isIntrusion({ membership, by: event.sender }, expected)) this.#lock(stranger(event.state_key, membership, event.sender));
     }
   }
@@ -91,7 +98,7 @@ export class RoomGuard {
   }
 
   /** The room as it is now. Throws Failures of the family `homeserver`. */
-  async look(): Promise<{ roomId: string; state: StateEvent[]; inspection: Inspection } | null> {
+  async look(): Promise<SeenRoom | null> {
     const { api, expected, roomId } = this.#options;
     const id = roomId();
     if (id === null) return null;
@@ -104,7 +111,7 @@ export class RoomGuard {
     const found = await this.look();
     const { lockDown, store } = this.#options;
     store.transaction(() => {
-      if (found !== null) this.#remember(found.roomId, found.inspection, true);
+      if (found !== null) this.#remember(found, true);
       this.#over(lockDown.end(by));
     });
   }
@@ -126,7 +133,7 @@ export class RoomGuard {
       const found = await this.look();
       if (found === null) return;
       this.#options.store.transaction(() => {
-        this.#compare(found.roomId, found.inspection);
+        this.#compare(found);
       });
     } catch (error) {
       this.#isDue = true;
@@ -134,17 +141,18 @@ export class RoomGuard {
     }
   }
 
-  #compare(roomId: string, found: Inspection): void {
+  #compare(room: SeenRoom): void {
     const { alerts, expected } = this.#options;
+    const { roomId, inspection: found } = room;
     const known = this.#known();
     if (found.replacement !== null) this.#lock(replaced(roomId, found.replacement));
     if (known !== null) {
       for (const { userId, membership, by } of found.strangers)
-        if (!known.strangers.includes(userId) && isIntrusion({ membership, by }, expected())) this.#lock(stranger(userId, membership, by));
+        if (!known.members.includes(userId) && isIntrusion({ membership, by }, expected())) this.#lock(stranger(userId, membership, by));
       if (known.hasPower && !found.hasPower)
         this.#lock({ kind: 'power-lost', subject: expected().botId, detail: 'Steward may no longer remove messages and members' });
     }
-    this.#remember(roomId, found, known === null);
+    this.#remember(room, known === null);
     for (const name of weaknessNames) {
       const weakness = found.weaknesses.find((each) => each.name === name);
       if (weakness === undefined) alerts.resolve('room.weak', name);
@@ -160,13 +168,17 @@ export class RoomGuard {
   }
 
   /** @param all whether every stranger who is there now counts as known */
-  #remember(roomId: string, { strangers, hasPower }: Inspection, all: boolean): void {
+  #remember({ roomId, state, inspection: { hasPower } }: SeenRoom, all: boolean): void {
     const before = this.#known();
-    const present = strangers.map(({ userId }) => userId);
+    const expected = this.#options.expected();
+    // An invitation that an owner has acknowledged may be accepted.
+    const counted: readonly unknown[] = all ? ['join', 'invite'] : ['join'];
+    const present = state.filter(({ type, content }) => type === 'm.room.member' && counted.includes(content['membership']));
+    const isKnown = (userId: string): boolean => all || belongs(userId, expected) || before?.members.includes(userId) === true;
     const known: Known = {
       roomId,
       // Who has left is a stranger again.
-      strangers: all ? present : present.filter((userId) => before?.strangers.includes(userId)),
+      members: present.map(({ state_key: userId }) => userId).filter(isKnown),
       hasPower: all ? hasPower : hasPower || (before?.hasPower ?? false),
     };
     this.#options.facts.set('room_known', JSON.stringify(known));
