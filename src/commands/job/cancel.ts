@@ -15,7 +15,7 @@ export const jobCancel = defineWrite({
   bulk: false,
   args: z.strictObject({ job: jobArgument }),
   result: z.object({ id: z.string(), command: z.string(), state: z.string() }),
-  examples: [],
+  examples: ['job cancel k7m2xq9d4a'],
 
   plan: (ctx, args) => {
     const attempted = `cancel the job ${args.job}`;

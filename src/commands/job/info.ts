@@ -22,7 +22,7 @@ export const jobInfo = defineRead({
     undoneBy: z.string().nullable(),
     steps: z.array(z.object({ targets: z.array(z.string()), state: z.string(), failure: z.string().nullable() })),
   }),
-  examples: [],
+  examples: ['job info k7m2xq9d4a'],
 
   read: (ctx, args) => {
     const job = existingJob(ctx, args.job, `show the job ${args.job}`);
