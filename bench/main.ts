@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
 import { toStderr } from '../kit/cache.ts';
+import { approvalLatency } from './approval-latency.ts';
 import { auditVerify } from './audit-verify.ts';
 import { backupDatabase, backupMedia, backupVerify } from './backup.ts';
 import { idleMemory } from './idle-memory.ts';
@@ -11,6 +12,7 @@ import { openWorld, type World } from './world.ts';
 
 const benches: Readonly<Record<string, (world: World) => Promise<Limit[]>>> = {
   start,
+  'approval-latency': approvalLatency,
   'audit-verify': auditVerify,
   'help-round-trip': roundTrip,
   'idle-memory': idleMemory,

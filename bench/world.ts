@@ -16,6 +16,8 @@ export interface World {
   synapse: Synapse;
   database: Database;
   alice: MatrixClient;
+  /** Another owner, who may approve what alice asks for. */
+  bob: MatrixClient;
   roomId: string;
   stewardId: string;
   echoId: string;
@@ -74,6 +76,7 @@ export async function openWorld(progress: Progress, cleanup: AsyncDisposableStac
     synapse,
     database,
     alice,
+    bob,
     roomId,
     stewardId,
     echoId: echo.userId,

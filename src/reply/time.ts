@@ -32,7 +32,8 @@ const units = [
 export function showDuration(ms: number): string {
   for (const [unit, size] of units) {
     const count = Math.round(ms / size);
-    if (ms >= 2 * size || (count === 1 && Math.abs(ms - size) < size / 20)) return `${count} ${unit}`;
+    // A moment less is the same: what is told was decided a little before.
+    if (ms > 1.95 * size || (count === 1 && Math.abs(ms - size) < size / 20)) return `${count} ${unit}`;
   }
   return '1 s';
 }
