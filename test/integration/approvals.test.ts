@@ -266,6 +266,19 @@ describe('the shell', () => {
   });
 });
 
+test('in mode `single` the person who asked types the target', async () => {
+  const single = await home.steward({ config: { approval: { mode: 'single' } } });
+  const { name, said, prompt, isGone } = await asked(single);
+  expect(bodyOf(prompt)).toContain(`!approve ${home.userId(name)}`);
+  await single.alice.react(prompt.event_id, '✅');
+  expect(resultOf(await single.alice.answer(prompt.event_id))).toMatchObject({ error_id: 'approval.must-be-typed' });
+  expect(resultOf(await single.bob.ask(`!approve ${home.userId(name)}`))).toMatchObject({ error_id: 'approval.wrong-code' });
+  expect(await isGone()).toBe(false);
+  await single.alice.ask(`!approve ${home.userId(name)}`);
+  expect(resultOf(await single.alice.answer(said))?.outcome).toBe('done');
+  expect(await isGone()).toBe(true);
+});
+
 test('in a room that is not encrypted nothing catastrophic is asked', async () => {
   expect(resultOf(await steward.alice.ask('!user create root1 --admin'))).toMatchObject({ error_id: 'approval.plain-room' });
   expect(await home.account('root1')).toBeNull();
@@ -344,6 +357,23 @@ describe('catastrophic, in an encrypted room', () => {
     await secure.alice.ask(sentinel);
     expect(bodyOf(await secure.alice.ask(`!approval info ${code}`))).toContain('pending');
     expect(await home.account(name)).toBeNull();
+  });
+
+  test('what the shell asks needs two different persons', async () => {
+    made += 1;
+    const name = `root-${made}`;
+    const shell = secure.shell('user', 'create', name, '--admin');
+    const prompt = await secure.bob.hears((body) => body.includes('which names no person') && body.includes(home.userId(name)));
+    expect(bodyOf(prompt)).toContain('2 different persons of alice, bob, carol');
+    const code = /!approve ([0-9A-F]{4}-[0-9A-F]{2})/.exec(bodyOf(prompt))?.[1] ?? 'none';
+    expect(bodyOf(await secure.bob.ask(`!approve ${code}`))).toContain('1 more must approve');
+    expect(bodyOf(await secure.bob.ask(`!approve ${code}`))).toContain('1 more must approve');
+    expect(await home.account(name)).toBeNull();
+    await secure.carol.ask(`!approve ${code}`);
+    const { exit, out } = await shell;
+    expect(exit).toBe(0);
+    expect(out).toContain('asked by the shell, approved by bob and carol');
+    expect(await home.account(name)).toMatchObject({ admin: true });
   });
 
   test('where there is no third person it is refused', async () => {

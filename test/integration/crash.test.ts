@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import type { RoomEvent } from '../../kit/client.ts';
 import { Homeserver } from './support/homeserver.ts';
-import { resultOf } from './support/seat.ts';
+import { answeredBy, resultOf } from './support/seat.ts';
 import type { Steward } from './support/steward.ts';
 import { until } from './support/until.ts';
 
@@ -83,6 +83,25 @@ test.each(['before', 'after'] as const)('an account is made once, with a crash %
   const crashes = await atEveryCommit(moment, async (name) => {
     const said = await steward.alice.say(`!user create new${name}`);
     await assertAnswered(said, async () => (await home.account(`new${name}`)) !== null);
+  });
+  expect(crashes).toBeGreaterThan(8);
+});
+
+test.each(['before', 'after'] as const)('what bob approves is done once, with a crash %s each commit', async (moment) => {
+  const crashes = await atEveryCommit(moment, async (name) => {
+    await home.register(`old${name}`);
+    const said = await steward.alice.say(`!user deactivate old${name}`);
+    const reacted = new Set<string>();
+    // A reaction that came while Steward was away is asked again.
+    await withRestarts(async (history) => {
+      const prompt = history.filter((event) => answeredBy(event) === said && resultOf(event)?.outcome === 'waiting').at(-1);
+      if (prompt !== undefined && !reacted.has(prompt.event_id)) {
+        reacted.add(prompt.event_id);
+        await steward.bob.react(prompt.event_id, '✅');
+      }
+      return finals(history, said)[0] ?? null;
+    }, 'an end of what bob approved');
+    await assertAnswered(said, async () => (await home.account(`old${name}`))?.deactivated === true);
   });
   expect(crashes).toBeGreaterThan(8);
 });
