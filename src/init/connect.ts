@@ -1,10 +1,9 @@
 import { rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { Ids } from '../clock.ts';
 import type { Secret } from '../config/secret.ts';
 import { Failure } from '../failures/failure.ts';
 import type { Authority, Bootstrap, Identity, PendingPassword } from '../homeserver/bootstrap.ts';
-import { readSecret, writePrivateFile } from './files.ts';
+import { readSecret, writeSetupFile } from './files.ts';
 import { createAdminRoom, findAdminRoom, inspectRoom, joinRoom, type AdminRoomOptions } from './room.ts';
 
 export interface Bot {
@@ -36,20 +35,14 @@ export async function refuseDelegated(bootstrap: Bootstrap, localpart: string, t
 /** Makes the bot's token and stores it; it is proven before the file is written. */
 export async function connectBot(
   bootstrap: Bootstrap,
-  {
-    authority,
-    localpart,
-    deviceId,
-    tokenPath,
-    ids,
-  }: { authority: Authority; localpart: string; deviceId: string; tokenPath: string; ids: Ids },
+  { authority, localpart, deviceId, tokenPath }: { authority: Authority; localpart: string; deviceId: string; tokenPath: string },
 ): Promise<Bot> {
-  const pending = pendingPassword(join(dirname(tokenPath), 'bot-password.pending'), ids);
+  const pending = pendingPassword(join(dirname(tokenPath), 'bot-password.pending'));
   const token = await bootstrap.obtainToken(authority, localpart, deviceId, pending);
   const identity = await bootstrap.identify(token);
   if (identity?.deviceId !== deviceId)
     throw new Failure('homeserver.not-done', { attempted: 'make an access token', reason: `it is not bound to device ${deviceId}` });
-  await writePrivateFile(tokenPath, `${token.reveal()}\n`, ids);
+  await writeSetupFile(tokenPath, `${token.reveal()}\n`);
   await pending.drop();
   return { identity, token };
 }
@@ -79,10 +72,10 @@ export async function enterRoom(room: string, options: AdminRoomOptions): Promis
   return room;
 }
 
-function pendingPassword(path: string, ids: Ids): PendingPassword {
+function pendingPassword(path: string): PendingPassword {
   return {
     read: () => readSecret(path),
-    keep: (password) => writePrivateFile(path, `${password.reveal()}\n`, ids),
+    keep: (password) => writeSetupFile(path, `${password.reveal()}\n`),
     drop: () => rm(path, { force: true }),
   };
 }

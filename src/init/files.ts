@@ -1,25 +1,13 @@
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import type { Ids } from '../clock.ts';
+import { readFile } from 'node:fs/promises';
 import { Secret } from '../config/secret.ts';
 import { Failure } from '../failures/failure.ts';
+import { writePrivateFile } from '../secrets/private-file.ts';
 
 /** Writes a file of mode 0600, whole or not at all, in a folder that is made (0700) when missing. Throws `init.not-written`. */
-export async function writePrivateFile(path: string, content: string, ids: Ids): Promise<void> {
-  const temporary = `${path}.${ids.short(8)}.tmp`;
+export async function writeSetupFile(path: string, content: string): Promise<void> {
   try {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    const file = await open(temporary, 'wx', 0o600);
-    try {
-      await file.writeFile(content);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
-    await syncFolder(dirname(path));
+    await writePrivateFile(path, content);
   } catch (error) {
-    await rm(temporary, { force: true });
     throw new Failure('init.not-written', { attempted: `write ${path}`, reason: `the system says ${codeOf(error)}` });
   }
 }
@@ -37,15 +25,6 @@ export async function readText(path: string): Promise<string | null> {
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return null;
     throw new Failure('usage.input-unreadable', { attempted: `read ${path}`, reason: `the system says ${codeOf(error)}` });
-  }
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
   }
 }
 

@@ -6,7 +6,7 @@ import { loadConfig } from '../config/load.ts';
 import { Failure } from '../failures/failure.ts';
 import { Bootstrap } from '../homeserver/bootstrap.ts';
 import { botDevice, connectBot, enterRoom, refuseDelegated, requireMembers, type Bot } from './connect.ts';
-import { readSecret, writePrivateFile } from './files.ts';
+import { readSecret, writeSetupFile } from './files.ts';
 import { refuseUnignored } from './git.ts';
 import { initUsage, parseInitOptions, type InitOptions } from './options.ts';
 import { askForRest, askUrl, confirmed } from './questions.ts';
@@ -68,7 +68,6 @@ export async function init(given: InitOptions, io: InitIo): Promise<number> {
       localpart: known.botLocalpart,
       deviceId,
       tokenPath,
-      ids: io.ids,
     }));
   const { identity, token } = bot;
   await bootstrap.exists(identity.userId, token);
@@ -86,13 +85,13 @@ export async function init(given: InitOptions, io: InitIo): Promise<number> {
   if (invited.length > 0) done(`invited ${invited.join(', ')}`);
 
   const webhookFile = webhook === undefined ? undefined : 'secrets/webhook-url';
-  if (webhook !== undefined) await writePrivateFile(join(dir, 'secrets/webhook-url'), `${webhook.reveal()}\n`, io.ids);
+  if (webhook !== undefined) await writeSetupFile(join(dir, 'secrets/webhook-url'), `${webhook.reveal()}\n`);
   const text = renderSettings(
     { url, adminUrl: known.adminUrl, ...identity, tokenFile, webhookFile, dataDir, roomId: entered, people, mode },
     existing,
     path,
   );
-  if (text !== existing?.text) await writePrivateFile(path, text, io.ids);
+  if (text !== existing?.text) await writeSetupFile(path, text);
   const loaded = loadConfig(path, io.env);
   if (!loaded.ok) {
     io.err(describeMistakes(loaded));
