@@ -379,7 +379,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
   const gates: Gate[] = [
     spaceGate(reserve),
     freezeGate(freeze),
-    lockGate(jobStore, registry),
+    lockGate(() => jobs.running(), registry),
     ownerGate(() => config.current),
     lockDownGate(lockDown),
     identityGate(pins, () => config.current),

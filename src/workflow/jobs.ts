@@ -195,6 +195,14 @@ export class Jobs {
     return this.#options.jobs.steps(id);
   }
 
+  /** Jobs that this process runs; one that a crash has cut off is none. */
+  running(): Job[] {
+    return this.#options.jobs
+      .inState('running')
+      .filter(({ id }) => this.#running.has(id))
+      .map(asJob);
+  }
+
   /** At most `limit` jobs, in one state or any, newest first, after `from` newer ones. */
   newest(state: JobState | null, from: number, limit: number): Job[] {
     return this.#options.jobs.newest(state, from, limit).map(asJob);

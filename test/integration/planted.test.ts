@@ -355,6 +355,8 @@ describe('the file of a password', () => {
     expect(await home.logsIn('vault1', /^Password: (.*)$/m.exec(before)?.[1] ?? '')).toBe(true);
 
     // The note of an account that is deactivated cannot be marked: the account is deactivated all the same.
+    steward.configure({ approval: { mode: 'single' } });
+    await steward.alice.ask('!server reload');
     await typeTarget(steward, 'vault1');
     expect((await home.account('vault1'))?.deactivated).toBe(true);
     expect(steward.log).toContain('the note of a deactivated account could not be marked');

@@ -239,6 +239,13 @@ describe('after a crash', () => {
     return id;
   }
 
+  test('what was cut off holds no lock', () => {
+    const id = cutOff();
+    const jobs = jobsWith({});
+    expect(jobs.get(id)?.state).toBe('running');
+    expect(jobs.running()).toEqual([]);
+  });
+
   test('what ran is looked at and never run again', async () => {
     cutOff();
     let runs = 0;

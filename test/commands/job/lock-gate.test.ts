@@ -1,14 +1,13 @@
 import { expect, test } from '@jest/globals';
 import { allCommands } from '../../../src/commands/all.ts';
 import { lockGate } from '../../../src/commands/job/lock-gate.ts';
-import type { JobRecord, JobStore } from '../../../src/store/jobs.ts';
+import type { Job } from '../../../src/workflow/job.ts';
 
 const registry = allCommands();
 
 /** The gate, while a job of this command runs. */
 const whileRunning = (running: string) => {
-  const rows = { inState: () => [{ id: 'job1', command: running }] as unknown as JobRecord[] } as unknown as JobStore;
-  const gate = lockGate(rows, registry);
+  const gate = lockGate(() => [{ id: 'job1', command: running }] as Job[], registry);
   return (name: string): void => {
     const command = registry.find(name);
     if (command === undefined) throw new TypeError(name);
