@@ -40,6 +40,11 @@ async function main(argv: readonly string[]): Promise<number> {
       return (await import('./config/cli.ts')).configCommand(rest, { env: process.env, out: say(stdout), err: say(stderr) });
     case 'doctor':
       return command(['server', 'doctor', ...rest]);
+    case 'crypto': {
+      const { cryptoCommand } = await import('./init/crypto.ts');
+      const { systemClock, systemIds } = await import('./clock.ts');
+      return cryptoCommand(rest, { env: process.env, out: say(stdout), err: say(stderr), clock: systemClock, ids: systemIds });
+    }
     case 'completion':
       return completion(rest);
     case 'audit':

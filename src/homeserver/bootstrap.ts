@@ -91,6 +91,12 @@ export class Bootstrap {
       : this.#bySharedSecret(authority.secret, localpart, deviceId, pending);
   }
 
+  /** Removes a device of an account, with its tokens. */
+  async deleteDevice(userId: string, deviceId: string, token: Secret): Promise<void> {
+    const path = '/_synapse/admin/v2/users/{user}/devices/{device}';
+    await this.#admin.json({ method: 'DELETE', path, params: { user: userId, device: deviceId }, token });
+  }
+
   /** Exempts the account from rate limits, and reads that back. */
   async exempt(userId: string, token: Secret): Promise<void> {
     const request = { path: '/_synapse/admin/v1/users/{user}/override_ratelimit', params: { user: userId }, token } as const;

@@ -49,7 +49,7 @@ export class DeviceStore {
 
   /** Forgets the device, and what was encrypted for it to send: that is encrypted again by the next. */
   forget(): void {
-    this.#store.database.exec('DELETE FROM device; DELETE FROM undecryptable');
+    this.#store.database.exec('DELETE FROM device; DELETE FROM undecryptable; UPDATE outbox SET encrypted = NULL WHERE sent_at IS NULL');
   }
 }
 

@@ -18,6 +18,7 @@ export class IdentityPins {
   readonly #get: StatementSync;
   readonly #put: StatementSync;
   readonly #seen: StatementSync;
+  readonly #remove: StatementSync;
 
   constructor({ database }: Store) {
     this.#get = database.prepare('SELECT identity, pinned_at, seen FROM identity_pins WHERE user_id = ?');
@@ -25,6 +26,7 @@ export class IdentityPins {
       `INSERT INTO identity_pins (user_id, identity, pinned_at) VALUES (?, ?, ?)
        ON CONFLICT (user_id) DO UPDATE SET identity = excluded.identity, pinned_at = excluded.pinned_at, seen = NULL, seen_at = NULL`,
     );
+    this.#remove = database.prepare('DELETE FROM identity_pins WHERE user_id = ?');
     this.#seen = database.prepare('UPDATE identity_pins SET seen = ?, seen_at = ? WHERE user_id = ?');
   }
 
@@ -60,6 +62,11 @@ export class IdentityPins {
   /** Pins this identity in place of the one before. */
   pin(userId: string, identity: string, at: number): void {
     this.#put.run(userId, identity, at);
+  }
+
+  /** Forgets an account: the next identity is its first. */
+  remove(userId: string): void {
+    this.#remove.run(userId);
   }
 
   /** How a human stands, over all of their accounts: one that has changed is enough. */

@@ -42,7 +42,7 @@ export class Outbox {
     this.#next = database.prepare('SELECT * FROM outbox WHERE sent_at IS NULL ORDER BY seq LIMIT 1');
     this.#sent = database.prepare('UPDATE outbox SET sent_at = ?, event_id = ?, content = NULL, encrypted = NULL WHERE seq = ?');
     this.#failed = database.prepare('UPDATE outbox SET sent_at = ?, error = ?, content = NULL, encrypted = NULL WHERE seq = ?');
-    this.#encrypted = database.prepare("UPDATE outbox SET encrypted = ?, content = '{}' WHERE seq = ? AND sent_at IS NULL");
+    this.#encrypted = database.prepare('UPDATE outbox SET encrypted = ? WHERE seq = ? AND sent_at IS NULL');
     this.#eventOf = database.prepare('SELECT event_id FROM outbox WHERE txn_id = ?');
     this.#pending = database.prepare('SELECT count(*) AS n FROM outbox WHERE sent_at IS NULL');
     this.#prune = database.prepare('DELETE FROM outbox WHERE sent_at < ?');
@@ -90,7 +90,7 @@ export class Outbox {
     return this.#eventOf.get(txnId) !== undefined;
   }
 
-  /** Keeps what an entry was encrypted to, in place of what it says. */
+  /** Keeps what an entry was encrypted to: that is what is sent, however often. */
   setEncrypted(seq: number, content: Record<string, unknown>): void {
     this.#encrypted.run(JSON.stringify(content), seq);
   }

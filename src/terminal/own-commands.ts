@@ -20,6 +20,12 @@ export const ownCommands: readonly OwnCommand[] = [
     verbs: ['check', 'show', 'sample'],
   },
   {
+    name: 'crypto',
+    summary: "Show or verify Steward's device and identity, or make a new device.",
+    usage: 'status|verify|reset [--config FILE]',
+    verbs: ['status', 'verify', 'reset'],
+  },
+  {
     name: 'completion',
     summary: 'Print the completion for a shell: source <(steward completion bash).',
     usage: shells.join('|'),

@@ -84,7 +84,10 @@ export class Encryption {
 
   /** Loads the crypto library where it will be needed, so that the first event does not wait for it. */
   warm(): void {
-    if (this.isNeeded) void this.exclusive(() => Promise.resolve()).catch(() => undefined);
+    if (!this.isNeeded) return;
+    void this.exclusive(() => Promise.resolve()).catch((error: unknown) => {
+      this.#options.log.warn('the keys of this device are not open yet', { error });
+    });
   }
 
   /**
