@@ -273,7 +273,7 @@ export const configSchema = section({
     bulk: z.int().min(1).default(20).describe('More targets than this in one command are catastrophic.'),
     command_age: duration.prefault('5m').describe('Commands older than this are listed as missed, not run.'),
     confirmation: duration.prefault('5m').describe('How long a confirmation may take.'),
-    per_minute: z.int().min(1).default(60).describe('Commands that one person may give in a minute.'),
+    per_minute: z.int().min(1).default(300).describe('Commands that one person may give in a minute.'),
   })
     .prefault({})
     .describe('Bounds.'),

@@ -157,7 +157,11 @@ export function storeFailure(error: unknown, attempted: string): unknown {
   if (code === undefined) {
     const system = (error as NodeJS.ErrnoException | null)?.code;
     return system === 'EACCES' || system === 'EROFS' || system === 'ENOSPC' || system === 'EPERM'
-      ? new Failure('store.unwritable', { attempted, reason: `the file cannot be written (${system})`, cause: error })
+      ? new Failure('store.unwritable', {
+          attempted,
+          reason: system === 'ENOSPC' ? 'the disk is full' : `the file cannot be written (${system})`,
+          cause: error,
+        })
       : error;
   }
   const primary = code & 0xff;

@@ -15,7 +15,7 @@ let steward: Steward;
 
 beforeAll(async () => {
   home = await Homeserver.start();
-  steward = await home.steward({ config: { limits: { per_minute: 10_000 } } });
+  steward = await home.steward();
 });
 
 afterAll(() => home.dispose());

@@ -113,7 +113,7 @@ test('a store that a newer version has migrated is refused with the version that
   expect(schemaOf(copy)).toEqual(before);
   renameSync(copy, store);
   await steward.start();
-  expect(bodyOf(await steward.alice.ask('!undo'))).toContain('@copied1:steward.test');
+  expect(bodyOf(await steward.alice.prompt(await steward.alice.say('!undo')))).toContain('@copied1:steward.test');
 });
 
 (canMount ? describe : describe.skip)('on a disk with too little space', () => {
@@ -165,7 +165,7 @@ test('a store that a newer version has migrated is refused with the version that
   });
 
   test('nothing is kept of a migration that there is no space for', () => {
-    const { kept, ...ended } = tightly(newerVersion(steward.dir), ['help'], 300_000);
+    const { kept, ...ended } = tightly(newerVersion(steward.dir), ['help'], statSync(join(saved, 'steward.db')).size + 300_000);
 
     expect(ended).toMatchObject({ exit: 1, out: '' });
     expect(ended.err).toMatch(/error: cannot open the store .*steward\.db: the disk is full \(store\.unwritable\)\n/);

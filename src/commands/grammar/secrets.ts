@@ -2,6 +2,7 @@ import { distance } from 'fastest-levenshtein';
 import type { Command } from '../define.ts';
 import type { Registry } from '../registry.ts';
 import { ownOptions, sharedOptions } from './options.ts';
+import { longestLine } from './parse.ts';
 import { tokenise } from './tokenise.ts';
 
 /** What looks like a secret wherever it stands. That a value follows an option does not matter, the habit does; phones make one dash of two. */
@@ -27,6 +28,8 @@ export function holdsSecret(text: string): boolean {
  * name is only nearly right counts, and an option that is nearly `--password`.
  */
 export function mayHoldPassword(registry: Registry, line: string): boolean {
+  // Refused for its length, whatever is in it.
+  if (line.length > longestLine) return false;
   const tokens = tokenise(line);
   const words = Array.isArray(tokens) ? tokens.map(({ value }) => value) : line.split(/\s+/u);
   const { command, rest } = meant(registry, words);
