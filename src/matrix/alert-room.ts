@@ -19,6 +19,7 @@ export function alertReply(message: AlertMessage, config: Config): Reply {
   return {
     command: null,
     outcome: isOver(message) ? 'done' : 'failed',
+    errorId: isOver(message) ? undefined : message.told.find((each) => !each.isOver)?.id,
     parts: message.told.flatMap(partsOf),
     mentions: isOver(message) ? [] : operatorAccounts(config),
   };

@@ -42,7 +42,8 @@ describe.each(scripts)('%s', (name) => {
     for (const { result, body } of failures) {
       const { error_id: errorId } = result as { error_id: string };
       expect(errorId).toMatch(/^[a-z]+\.[a-z-]+$/);
-      expect(body).toMatch(/^error: [^]*\nhint: /m);
+      // An alert says what is wrong and what to do next.
+      expect(body).toMatch(body?.includes('\npage: ') === true ? /^[🔴🟠] [^]*\nnext: /u : /^error: [^]*\nhint: /m);
       expect(body).toContain(`(${errorId})`);
     }
   });
