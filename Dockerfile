@@ -13,6 +13,7 @@ COPY packages packages
 # The modules that run are put aside before those come that only build.
 RUN npm ci --ignore-scripts --omit=dev \
  && rm -rf node_modules/.bin node_modules/.package-lock.json \
+ && find node_modules -type f '(' -name '*.d.[cm]ts' -o -name '*.d.ts' -o -name '*.map' -o -name '*.md' ')' -delete \
  && mkdir -p /image/node /image/steward \
  && cp "$(node --print process.execPath)" /image/node/node \
  && mv node_modules /image/node_modules

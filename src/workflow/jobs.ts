@@ -233,7 +233,8 @@ export class Jobs {
   /** Runs an approved job; resolves when it has ended, or was sent back. */
   start(id: string): Promise<void> {
     const known = this.#running.get(id);
-    if (known !== undefined) return known;
+    // It may have been sent back and approved once more while its first run is still being stopped.
+    if (known !== undefined) return known.then(() => (this.get(id)?.state === 'approved' ? this.start(id) : undefined));
     const run = this.#run(id)
       .catch((error: unknown) => {
         // The journal itself failed: the job stays as it is, and is looked at like one that a crash cut off.
