@@ -137,6 +137,14 @@ export interface CoreParts {
   registry: Registry;
   /** The Client-Server API that the room guard asks. */
   client?: ClientApi;
+  /** Takes the store for this process. */
+  hold?: () => HeldStore;
+}
+
+/** A store, and what gives up the right to it. */
+interface HeldStore {
+  store: Store;
+  release: () => void;
 }
 
 const ownParts = (): CoreParts => ({ clock: systemClock, ids: systemIds, registry: allCommands() });
@@ -152,14 +160,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
   const { dataDir } = config.current;
   makeFolder(dataDir);
   const reserve = new Reserve(join(dataDir, 'audit', 'reserve'));
-  const lock = await withReserve(reserve, () => takeLock(join(dataDir, 'steward.lock'), lockWait, clock));
-  let store: Store;
-  try {
-    store = await withReserve(reserve, () => Store.open(join(dataDir, 'steward.db'), crashPoint(process.env['STEWARD_CRASH_AT'])));
-  } catch (error) {
-    lock.release();
-    throw error;
-  }
+  const { store, release } = await (parts.hold?.() ?? holdStore(dataDir, reserve, clock));
   const facts = new Facts(store);
   const audit = new AuditLog({
     store,
@@ -489,9 +490,26 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
       }
       audit.close();
       store.close();
-      lock.release();
+      release();
     },
   };
+}
+
+/** The store of the data folder, under its lock. */
+async function holdStore(dataDir: string, reserve: Reserve, clock: Clock): Promise<HeldStore> {
+  const lock = await withReserve(reserve, () => takeLock(join(dataDir, 'steward.lock'), lockWait, clock));
+  try {
+    const store = await withReserve(reserve, () => Store.open(join(dataDir, 'steward.db'), crashPoint(process.env['STEWARD_CRASH_AT'])));
+    return {
+      store,
+      release: () => {
+        lock.release();
+      },
+    };
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
 }
 
 function targetsOf(job: Job): string[] {

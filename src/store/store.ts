@@ -1,7 +1,8 @@
 import { chmodSync, copyFileSync, existsSync, rmSync } from 'node:fs';
-import { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
 import { Failure } from '../failures/failure.ts';
 import type { CommitHook } from './crash-point.ts';
+import { Database } from './database.ts';
 import { migrations } from './migrations.ts';
 
 /** The database, with one transaction at a time. Opened only by the holder of the lock. */
@@ -30,22 +31,27 @@ export class Store {
     let database: DatabaseSync | undefined;
     try {
       // A migration may make a table anew, which must not take with it what refers to it.
-      database = new DatabaseSync(path, { enableForeignKeyConstraints: false });
+      database = new Database(path, { enableForeignKeyConstraints: false });
       chmodSync(path, 0o600);
-      const version = userVersion(database);
-      if (version > migrations.length) {
-        const needed = factOf(database, 'written_by') ?? 'a newer version';
-        throw new Failure('store.newer', { attempted, reason: `it needs Steward ${needed}` });
-      }
-      // A journal that survives power loss before an effect is made or a sync token moves on; freed pages are wiped.
-      database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA busy_timeout = 2000');
-      migrate(database, path, version);
-      database.exec('PRAGMA foreign_keys = ON');
-      return new Store(database, path, onCommit);
+      return Store.over(database, path, onCommit);
     } catch (error) {
       database?.close();
       throw storeFailure(error, attempted);
     }
+  }
+
+  /** A store in a database that is open already, made or migrated. @param path of its file, empty where it is in memory only */
+  static over(database: DatabaseSync, path = '', onCommit: CommitHook | null = null): Store {
+    const version = userVersion(database);
+    if (version > migrations.length) {
+      const needed = factOf(database, 'written_by') ?? 'a newer version';
+      throw new Failure('store.newer', { attempted: `open the store ${path}`, reason: `it needs Steward ${needed}` });
+    }
+    // A journal that survives power loss before an effect is made or a sync token moves on; freed pages are wiped.
+    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA busy_timeout = 2000');
+    migrate(database, path, version);
+    database.exec('PRAGMA foreign_keys = ON');
+    return new Store(database, path, onCommit);
   }
 
   /**

@@ -1,8 +1,10 @@
 import fc from 'fast-check';
 import type { Ids } from '../../src/clock.ts';
 import { ModelClock } from './clock.ts';
+import type { ModelDatabase } from './database.ts';
 import { ModelHomeserver, type SentEvent, type WriteFault } from './homeserver.ts';
-import { copyStore, modelConfig, ModelSteward, type ModelWorld } from './steward.ts';
+import type { ModelPlace } from './place.ts';
+import { modelConfig, ModelSteward, type ModelWorld } from './steward.ts';
 import { Things, verbs, type Verb } from './things.ts';
 
 /** alice has two accounts, bob one; carol has no role. */
@@ -39,7 +41,7 @@ interface Effect {
 
 /** A homeserver, things, and Steward or not; what was asked is known. */
 export class History implements ModelWorld {
-  readonly dir: string;
+  readonly database: ModelDatabase;
   readonly clock = new ModelClock(Date.UTC(2026, 10, 22, 12));
   readonly server = new ModelHomeserver(this.clock);
   readonly things: Things;
@@ -52,9 +54,8 @@ export class History implements ModelWorld {
   #refusals: { prompt: string; eventId: string }[] = [];
   readonly #heard = new Set<string>();
 
-  constructor(dir: string, template: string) {
-    this.dir = dir;
-    copyStore(template, dir);
+  constructor({ dir, database }: ModelPlace) {
+    this.database = database;
     this.things = new Things((thing) => {
       const request = this.requests.find((one) => one.thing === thing);
       if (request === undefined) return;
@@ -113,12 +114,17 @@ export class History implements ModelWorld {
   /** Lets everything run that can run while time stands still. */
   async settle(turns = 12): Promise<void> {
     const { delivered } = this.server;
-    for (let turn = 0; turn < turns; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    await this.turns(turns);
     if (turns < 12) return;
     this.#settled = delivered;
     // One that was taken back before it was brought is none.
     for (const { prompt, eventId } of this.#refusals.splice(0))
       if (this.server.event(eventId)?.redactedBy === null) this.#heard.add(prompt);
+  }
+
+  /** Turns of the event loop; what needs more of them is in the middle of it. */
+  async turns(count: number): Promise<void> {
+    for (let turn = 0; turn < count; turn += 1) await new Promise((resolve) => setImmediate(resolve));
   }
 
   async pass(ms: number): Promise<void> {
@@ -309,6 +315,23 @@ export const steps = [
       const code = history.prompts.map(codeIn).findLast((found) => found !== null);
       if (code !== undefined) history.server.send('@bob:model', 'm.room.message', { msgtype: 'm.text', body: `!approve ${code}` });
       await history.settle();
+    }),
+  ),
+  // And seldom to a kill in the middle of a run.
+  fc.tuple(fc.constantFrom('@alice:model', '@alice2:model'), verb, fc.nat(30)).map(([who, what, turns]) =>
+    step(`${who} asks ${what}, @bob approves, and kill ${turns} turns later`, async (history) => {
+      history.ask(who, what);
+      if (verbs[what] !== 'change') await history.settle();
+      const prompt = history.prompts.at(-1);
+      if (prompt !== undefined && verbs[what] === 'confirmed') history.react(who, prompt, '✅');
+      if (prompt !== undefined && verbs[what] === 'destructive') history.react('@bob:model', prompt, '✅');
+      const code = prompt === undefined ? null : codeIn(prompt);
+      if (code !== null && verbs[what] === 'catastrophic') {
+        history.server.send('@bob:model', 'm.room.message', { msgtype: 'm.text', body: `!approve ${code}` });
+        await history.pass(10_000);
+      }
+      await history.turns(turns);
+      history.kill();
     }),
   ),
   fc.nat(3).map((back) =>

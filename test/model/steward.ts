@@ -1,5 +1,3 @@
-import { copyFileSync, mkdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { keepHouse, openRoom, type Room } from '../../src/app.ts';
 import type { Ids } from '../../src/clock.ts';
 import type { Reloadable } from '../../src/config/reloadable.ts';
@@ -8,12 +6,12 @@ import { Secret } from '../../src/config/secret.ts';
 import { openCore, type Core } from '../../src/core.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
 import type { ModelClock } from './clock.ts';
+import type { ModelDatabase } from './database.ts';
 import type { ModelHomeserver } from './homeserver.ts';
 import { thingCommands, type Things } from './things.ts';
 
 export interface ModelWorld {
-  /** Folder of the store. */
-  dir: string;
+  database: ModelDatabase;
   clock: ModelClock;
   server: ModelHomeserver;
   things: Things;
@@ -51,16 +49,18 @@ export class ModelSteward {
     this.#end = end;
   }
 
-  static async start({ clock, server, things, ids, config }: ModelWorld): Promise<ModelSteward> {
+  static async start({ clock, database, server, things, ids, config }: ModelWorld): Promise<ModelSteward> {
     let alive = true;
     const time = clock.process();
     const connection = server.connect();
+    const { store, end: endStore } = database.attach();
     const reloadable = { path: '', current: config, reload: () => ({ changed: [], needsRestart: [] }) } as unknown as Reloadable;
     const core = await openCore(reloadable, silentLog, {
       clock: time,
       ids,
       registry: thingCommands(things, () => alive),
       client: () => Promise.resolve(soundRoom(server.botId)),
+      hold: () => ({ store, release: endStore }),
     });
     const stopping = new AbortController();
     const room = openRoom(core, () => connection.client);
@@ -87,12 +87,6 @@ export class ModelSteward {
     await settle();
     this.kill();
   }
-}
-
-/** A store that is new and migrated, copied from `template`, which saves the migrations. */
-export function copyStore(template: string, dir: string): void {
-  mkdirSync(dir, { recursive: true });
-  copyFileSync(join(template, 'steward.db'), join(dir, 'steward.db'));
 }
 
 /** The state of an admin room with nothing to be told of. */

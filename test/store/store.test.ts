@@ -42,6 +42,14 @@ describe('the store', () => {
     store.close();
   });
 
+  test('compiles a statement once, however often it is asked for', () => {
+    const store = Store.open(path);
+    const statement = store.database.prepare('SELECT value FROM facts');
+
+    expect(store.database.prepare('SELECT value FROM facts')).toBe(statement);
+    store.close();
+  });
+
   test('of a newer version is refused with the version that it needs, and left as it was', () => {
     Store.open(path).close();
     const database = new DatabaseSync(path);
