@@ -51,8 +51,8 @@ export class Reactions {
     }
     store.transaction(() => {
       done(event);
-      // A refusal of what is about to run is heeded however late it was heard.
-      if (isOld && job.state === 'pending') {
+      // A refusal is heeded however late it was heard.
+      if (isOld && verdict === 'approve' && job.state === 'pending') {
         approvals.askAgain(job.id);
         return;
       }
