@@ -299,6 +299,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     jobs: () => jobs,
     config: () => config.current,
     identityChanged: (person) => identityStanding(pins, config.current, person) === 'changed',
+    knownIdentity: (userId) => pins.get(userId)?.identity ?? null,
     encrypted: () => hooks.room()?.encrypted ?? false,
     approved: (job) => {
       // After the transaction that this may stand in.

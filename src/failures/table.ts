@@ -111,6 +111,10 @@ export const failureTable = {
   'approval.must-be-typed': refused('A reaction is not enough for this.', 'Type what the prompt says.'),
   'approval.wrong-code': refused('Nothing that waits has this code, target or id.', '`!approval list` shows what waits.'),
   'approval.too-many-attempts': refused('Too many wrong codes.', 'Wait a quarter of an hour.'),
+  'approval.too-many-requests': refused(
+    'Too many requests of this kind wait for a code.',
+    'Decide on some of them: `!approval list`, `!veto ID`.',
+  ),
   'approval.untrusted-device': refused(
     'A code counts only from a verified device, encrypted.',
     'Verify this device in your client (cross-signing), and type the code again.',

@@ -53,6 +53,8 @@ export interface ApprovalsOptions {
   encrypted: () => boolean;
   /** Whether the cross-signing identity of a person is another than the one that is known. */
   identityChanged: (person: string) => boolean;
+  /** The cross-signing identity that is known for an account, as `Trust` names one; null as long as none is. */
+  knownIdentity: (userId: string) => string | null;
   /** A job has all that it needs: it is to be started. */
   approved: (job: Job) => void;
 }
@@ -60,6 +62,9 @@ export interface ApprovalsOptions {
 /** Wrong codes that one person may type in this time. */
 const mostWrongCodes = 5;
 const wrongCodesWithin = 15 * 60_000;
+
+/** Draws of a code; there are 256 to a plan's hash. */
+const mostTries = 1000;
 
 /** Who may give leave to whom, and what their words do to a job. All of it is in the store; a vote is one transaction. */
 export class Approvals {
@@ -94,13 +99,19 @@ export class Approvals {
     return this.#options.holds.until(person, this.#options.clock.now());
   }
 
-  /** A code for a plan, `7F3A-91`: the start of its hash, and a part by chance that no open request has. */
+  /**
+   * A code for a plan, `7F3A-91`: the start of its hash, and a part by chance that no open request has.
+   *
+   * @throws Failure `approval.too-many-requests` when none is found
+   */
   newCode(planHash: string): string {
+    const { approvals, ids } = this.#options;
     const head = planHash.slice(0, 4).toUpperCase();
-    for (;;) {
-      const code = `${head}-${this.#options.ids.secret('0123456789ABCDEF', 2)}`;
-      if (!this.#options.approvals.candidates(code).some(({ typed }) => typed === code)) return code;
+    for (let tries = 0; tries < mostTries; tries += 1) {
+      const code = `${head}-${ids.secret('0123456789ABCDEF', 2)}`;
+      if (!approvals.candidates(code).some(({ typed }) => typed === code)) return code;
     }
+    throw new Failure('approval.too-many-requests');
   }
 
   /** The persons who may approve a request of this kind now, but for the one who asked. */
@@ -301,15 +312,19 @@ export class Approvals {
     if (this.#options.identityChanged(vote.person)) return new Failure('access.identity-changed', { attempted });
     if (approval.typed !== null && vote.by !== 'typed')
       return new Failure('approval.must-be-typed', { attempted, hint: `Type \`!approve ${approval.typed}\`.` });
-    return approval.way === 'code' ? this.#objectionToTrust(attempted, vote.trust) : null;
+    return approval.way === 'code' ? this.#objectionToTrust(attempted, vote) : null;
   }
 
-  /** A code counts as an encrypted event of a device that its owner has signed; what is plain can be forged by a server admin. */
-  #objectionToTrust(attempted: string, trust: Trust): Failure | null {
+  /**
+   * A code counts as an encrypted event of a device that its owner has signed, by the identity that is known: a server admin can forge what is plain,
+   * and give an account a new identity.
+   */
+  #objectionToTrust(attempted: string, { trust, userId }: Vote): Failure | null {
     if (!this.#options.encrypted())
       return this.#options.config().approval.catastrophicInPlainRoom ? null : new Failure('approval.plain-room', { attempted });
-    if (trust.kind === 'decrypted' && trust.crossSigned) return null;
-    return new Failure('approval.untrusted-device', { attempted });
+    if (trust.kind !== 'decrypted' || !trust.crossSigned) return new Failure('approval.untrusted-device', { attempted });
+    const isKnown = trust.identity !== null && trust.identity === this.#options.knownIdentity(userId);
+    return isKnown ? null : new Failure('access.identity-changed', { attempted });
   }
 }
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { openClient, type MatrixClient, type RoomEvent } from '../../kit/client.ts';
 import { Homeserver } from './support/homeserver.ts';
-import { bodyOf, resultOf } from './support/seat.ts';
+import { bodyOf, codeIn, resultOf } from './support/seat.ts';
 import type { Steward } from './support/steward.ts';
 import { until } from './support/until.ts';
 import { openWebhook } from './support/webhook.ts';
@@ -300,7 +300,7 @@ describe('catastrophic, in an encrypted room', () => {
     const name = `root-${made}`;
     const said = await secure.alice.say(`!user create ${name} --admin`);
     const prompt = await secure.alice.prompt(said);
-    return { name, said, prompt, code: /!approve ([0-9A-F]{4}-[0-9A-F]{2})/.exec(bodyOf(prompt))?.[1] ?? 'none' };
+    return { name, said, prompt, code: codeIn(prompt) };
   }
   const counting = (name: string): Promise<RoomEvent> => secure.alice.hears((body) => body.includes('runs in') && body.includes(name));
 
@@ -365,7 +365,7 @@ describe('catastrophic, in an encrypted room', () => {
     const shell = secure.shell('user', 'create', name, '--admin');
     const prompt = await secure.bob.hears((body) => body.includes('which names no person') && body.includes(home.userId(name)));
     expect(bodyOf(prompt)).toContain('2 different persons of alice, bob, carol');
-    const code = /!approve ([0-9A-F]{4}-[0-9A-F]{2})/.exec(bodyOf(prompt))?.[1] ?? 'none';
+    const code = codeIn(prompt);
     expect(bodyOf(await secure.bob.ask(`!approve ${code}`))).toContain('1 more must approve');
     expect(bodyOf(await secure.bob.ask(`!approve ${code}`))).toContain('1 more must approve');
     expect(await home.account(name)).toBeNull();
@@ -385,7 +385,7 @@ describe('catastrophic, in an encrypted room', () => {
     const said = await secure.alice.say('!user update-password carol');
     const prompt = await secure.alice.prompt(said);
     expect(prompt.content['m.mentions']).toEqual({ user_ids: [home.userId('bob')] });
-    const code = /!approve ([0-9A-F]{4}-[0-9A-F]{2})/.exec(bodyOf(prompt))?.[1] ?? 'none';
+    const code = codeIn(prompt);
     expect(resultOf(await secure.carol.ask(`!approve ${code}`))).toMatchObject({ error_id: 'approval.is-target' });
     await secure.bob.ask(`!approve ${code}`);
     expect(resultOf(await secure.alice.answer(said, 30_000))?.outcome).toBe('done');

@@ -4,7 +4,7 @@ import type { RoomEvent } from '../../kit/client.ts';
 import { downloadFile } from '../../kit/encrypted-client.ts';
 import type { ProxiedRequest } from '../../kit/proxy.ts';
 import { Homeserver } from './support/homeserver.ts';
-import { bodyOf, relationOf, resultOf } from './support/seat.ts';
+import { bodyOf, codeIn, relationOf, resultOf } from './support/seat.ts';
 import type { Steward } from './support/steward.ts';
 import { until } from './support/until.ts';
 import { openWebhook } from './support/webhook.ts';
@@ -268,5 +268,32 @@ test('a new cross-signing identity takes away the right to change anything, and 
   await until(() => hook.alerts.some(({ alerts }) => alerts.includes('identity.changed')), 10_000, 'the alert arrives');
   expect(hook.alerts.flatMap(({ alerts }) => alerts)).toContain('identity.changed');
   hook.close();
+  await pinned.stop();
+});
+
+test('a code from an identity that bob made while he was nobody here does not count, also after a restart', async () => {
+  const owner = (localpart: string): object => ({ user_ids: [home.userId(localpart)], roles: ['owner'] });
+  const [alice, bob, carol] = [owner('alice'), owner('bob'), owner('carol')];
+  const pinned = await home.steward({ encrypted: true, config: { people: { alice, bob, carol } } });
+  const isRefused = async (name: string): Promise<void> => {
+    const prompt = await pinned.alice.prompt(await pinned.alice.say(`!user create ${name} --admin`));
+    const code = codeIn(prompt);
+    expect(resultOf(await pinned.bob.ask(`!approve ${code}`))).toMatchObject({ error_id: 'access.identity-changed' });
+    expect(bodyOf(await pinned.alice.ask(`!approval info ${code}`))).toContain('pending');
+    expect(await home.account(name)).toBeNull();
+  };
+  pinned.configure({ people: { alice, carol } });
+  await pinned.reread();
+  await (await home.secure('bob')).client.resetIdentity();
+  // His new keys are asked for, and are nobody's.
+  expect(resultOf(await pinned.bob.ask(sentinel))?.error_id).toBe('access.no-role');
+  pinned.configure({ people: { alice, bob, carol } });
+  await pinned.reread();
+
+  expect(resultOf(await pinned.bob.ask('!user create by-another-bob'))?.error_id).toBe('access.identity-changed');
+  await isRefused('by-another-bob');
+  await pinned.stop();
+  await pinned.start();
+  await isRefused('by-another-bob-again');
   await pinned.stop();
 });

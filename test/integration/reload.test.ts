@@ -27,18 +27,11 @@ afterAll(() => home.dispose());
 
 const owner = (localpart: string): Record<string, unknown> => ({ user_ids: [home.userId(localpart)], roles: ['owner'] });
 
-/** Sends SIGHUP and waits until the file was read. */
-async function hangUp(): Promise<void> {
-  const before = steward.log.length;
-  steward.reload();
-  await until(() => /read again|cannot be read again/.test(steward.log.slice(before)), 5000, 'the configuration is read');
-}
-
 test('SIGHUP gives a person a role, and takes it away', async () => {
   expect(resultOf(await steward.carol.ask('!user list'))).toMatchObject({ error_id: 'access.no-role' });
 
   steward.configure({ people: { alice: owner('alice'), carol: owner('carol') } });
-  await hangUp();
+  await steward.reread();
   expect(resultOf(await steward.carol.ask('!user create by-carol'))?.outcome).toBe('done');
   const bob = await steward.bob.say('!user create by-bob');
   expect(resultOf(await steward.bob.answer(bob))).toMatchObject({ outcome: 'refused', error_id: 'access.no-role' });
@@ -52,7 +45,7 @@ test('a role bounds what a person may ask for, from the next command on', async 
     roles: { owner: { owner: true }, helper: { request: { groups: ['user'], tier: 'change' } } },
     people: { alice: owner('alice'), bob: { user_ids: [home.userId('bob')], roles: ['helper'] } },
   });
-  await hangUp();
+  await steward.reread();
   const { password } = await home.register('bounded');
 
   expect(resultOf(await steward.bob.ask('!user create helped'))?.outcome).toBe('done');
@@ -89,7 +82,7 @@ describe('a file with mistakes', () => {
 
     expect(resultOf(answer)).toMatchObject({ outcome: 'usage', error_id: 'config.invalid' });
     for (const part of ['limitz', 'limits', 'time_zone', 'steward.yaml']) expect(bodyOf(answer)).toContain(part);
-    await hangUp();
+    await steward.reread();
     expect(steward.log).toContain('the old one stays');
     expect(resultOf(await steward.alice.ask('!user create still'))?.outcome).toBe('done');
     expect(await home.account('still')).not.toBeNull();
@@ -110,7 +103,7 @@ test('an alert goes where the newest configuration says', async () => {
   const hooks = [await openWebhook(), await openWebhook()] as const;
   steward.putSecret('hook', hooks[0].url);
   steward.configure({ alerts: { webhook: { url_file: 'secrets/hook' } } });
-  await hangUp();
+  await steward.reread();
   steward.putSecret('hook', hooks[1].url);
   expect(bodyOf(await steward.alice.ask('!server reload'))).toContain('Changed: alerts.');
 

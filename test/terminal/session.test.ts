@@ -88,6 +88,7 @@ function opened(run: (ctx: CommandContext) => Promise<void> = () => Promise.reso
       config: () => config,
       encrypted: () => false,
       identityChanged: () => false,
+      knownIdentity: () => null,
     },
     approved: (job) => {
       void jobs.start(job.id).then(() => {

@@ -10,6 +10,8 @@ export class Identities {
   readonly #config: () => Config;
   readonly #clock: Clock;
   readonly #audit: Audit;
+  /** Accounts that have been looked at, since when they are followed. */
+  #looked = new Set<string>();
 
   constructor(pins: IdentityPins, config: () => Config, clock: Clock, audit: Audit) {
     this.#pins = pins;
@@ -24,15 +26,16 @@ export class Identities {
     return [...Object.values(people).flatMap(({ userIds }) => userIds), ...(homeserver === undefined ? [] : [homeserver.userId])];
   }
 
-  /** The identities of followed accounts, where they have been asked for or are not pinned yet. */
+  /** The identities of followed accounts, where they have been asked for, are not pinned yet, or were not followed a moment ago. */
   async look(device: Device): Promise<Map<string, string>> {
-    const asked = device.takeAsked();
+    const [asked, followed] = [device.takeAsked(), this.followed()];
     const found = new Map<string, string>();
-    for (const userId of this.followed()) {
-      if (!asked.has(userId) && this.#pins.get(userId) !== null) continue;
+    for (const userId of followed) {
+      if (!asked.has(userId) && this.#looked.has(userId) && this.#pins.get(userId) !== null) continue;
       const identity = await device.identityOf(userId);
       if (identity !== null) found.set(userId, identity);
     }
+    this.#looked = new Set(followed);
     return found;
   }
 

@@ -106,3 +106,8 @@ export class Seat {
     return event.room_id === this.roomId && event.sender === this.#botId;
   }
 }
+
+/** The code that a prompt wants typed, or `none`. */
+export function codeIn(prompt: RoomEvent): string {
+  return /!approve ([0-9A-F]{4}-[0-9A-F]{2})/.exec(bodyOf(prompt))?.[1] ?? 'none';
+}

@@ -176,6 +176,13 @@ export class Steward {
     process.kill(this.pid, 'SIGHUP');
   }
 
+  /** Sends SIGHUP and waits until the file was read. */
+  async reread(): Promise<void> {
+    const before = this.log.length;
+    this.reload();
+    await until(() => /read again|cannot be read again/.test(this.log.slice(before)), 5000, 'the configuration is read');
+  }
+
   async health(path: 'livez' | 'readyz' | 'metrics'): Promise<{ status: number; body: string }> {
     const answer = await fetch(`http://127.0.0.1:${this.#port}/${path}`);
     return { status: answer.status, body: await answer.text() };
