@@ -1,7 +1,12 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ageDecrypt, makeAgeKey } from '../../kit/age.ts';
 import { openClient, type MatrixClient, type RoomEvent } from '../../kit/client.ts';
+import { downloadFile } from '../../kit/encrypted-client.ts';
 import { Homeserver } from './support/homeserver.ts';
-import { bodyOf, codeIn, resultOf } from './support/seat.ts';
+import { answeredBy, bodyOf, codeIn, resultOf } from './support/seat.ts';
 import type { Steward } from './support/steward.ts';
 import { until } from './support/until.ts';
 import { openWebhook } from './support/webhook.ts';
@@ -235,6 +240,23 @@ describe('the shell', () => {
     expect((await home.account(name))?.deactivated).toBe(true);
   });
 
+  test('Ctrl-C takes the request back: ✅ after it runs nothing', async () => {
+    made += 1;
+    const name = `victim${made}`;
+    await home.register(name);
+    const shell = steward.startShell('user', 'deactivate', name);
+    const prompt = await steward.bob.hears((body) => body.includes('which names no person') && body.includes(home.userId(name)));
+    shell.interrupt();
+    expect((await shell.ended).exit).toBe(-1);
+    const isTold = (event: RoomEvent): boolean =>
+      resultOf(event)?.job_id === resultOf(prompt)?.job_id && event.event_id !== prompt.event_id;
+    expect(resultOf(await steward.alice.hears((_, event) => isTold(event)))).toMatchObject({ outcome: 'refused' });
+    await steward.bob.react(prompt.event_id, '✅');
+    await steward.bob.ask(sentinel);
+    expect((await home.account(name))?.deactivated).toBe(false);
+    expect(bodyOf(await steward.bob.ask('!approval list'))).not.toContain(home.userId(name));
+  });
+
   test('runs without anybody by --break-glass, which is told in the room and off the homeserver', async () => {
     const hook = await openWebhook();
     const alerted = await home.steward({ config: { alerts: { webhook: { url_file: 'secrets/hook' } } }, start: false });
@@ -315,8 +337,39 @@ describe('catastrophic, in an encrypted room', () => {
     expect(bodyOf(await secure.bob.ask(`!approve ${code.toLowerCase()}`))).toContain('Approved');
     await counting(name);
     expect(await home.account(name)).toBeNull();
-    expect(bodyOf(await secure.alice.answer(said))).toContain('asked by alice, approved by bob');
+    const answer = await secure.alice.answer(said);
+    expect(bodyOf(answer)).toContain('asked by alice, approved by bob');
     expect(await home.account(name)).toMatchObject({ admin: true });
+
+    // The room holds the head of the audit from then on.
+    const posted = await secure.bob.hears((_, { content }) => content['org.steward.audit_head'] !== undefined);
+    const { seq, hash } = posted.content['org.steward.audit_head'] as { seq: number; hash: string };
+    const records = secure.audit();
+    expect(records.find((record) => record.seq === seq)?.hash).toBe(hash);
+    const job = resultOf(answer)?.job_id;
+    expect(seq).toBeGreaterThanOrEqual(records.find(({ record }) => record.event === 'job.done' && record.job_id === job)?.seq ?? Infinity);
+    expect(bodyOf(posted)).toContain(hash);
+  });
+
+  test('an age key is registered with the code of another person, and opens the next password', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'steward-age-'));
+    const recipient = await makeAgeKey(join(dir, 'key.txt'));
+    const said = await secure.alice.say(`!me age ${recipient}`);
+    const prompt = await secure.alice.prompt(said);
+    expect(bodyOf(prompt)).toContain(recipient);
+    await secure.bob.ask(`!approve ${codeIn(prompt)}`);
+    expect(resultOf(await secure.alice.answer(said))?.outcome).toBe('done');
+
+    const created = await secure.alice.say('!user create aged --deliver age');
+    const file = await secure.alice.hears((_, event) => event.content['msgtype'] === 'm.file' && answeredBy(event) === created);
+    writeFileSync(join(dir, 'password.age'), await downloadFile(home.alice.client, file.content));
+    const note = await ageDecrypt(join(dir, 'key.txt'), join(dir, 'password.age'));
+    rmSync(dir, { recursive: true });
+    expect(await home.logsIn('aged', /^Password: (.*)$/m.exec(note)?.[1] ?? '')).toBe(true);
+    await until(() => secure.audit().some(({ record }) => record.event === 'secret.handed-over'), 10_000, 'the hand-over is recorded');
+    const handed = secure.audit().find(({ record }) => record.event === 'secret.handed-over');
+    expect(handed?.record).toMatchObject({ targets: [home.userId('aged')] });
+    expect(JSON.stringify(handed)).not.toContain('Password');
   });
 
   test('any operator stops it while it counts down', async () => {

@@ -1,31 +1,18 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
+import { toStderr } from '../../kit/cache.ts';
+import { ensureDebian, hasProgram } from '../../kit/debian.ts';
 import { Homeserver } from './support/homeserver.ts';
 import { bodyOf, resultOf } from './support/seat.ts';
-import type { Steward } from './support/steward.ts';
+import type { Recorded, Steward } from './support/steward.ts';
 import { until } from './support/until.ts';
 
 /** What is written down of what happens, as it lies in the store and in the files. Hashes are reckoned here anew. */
 
 jest.setTimeout(90_000);
-
-interface Recorded {
-  seq: number;
-  event: string;
-  actor: { kind: string; person?: string; user_id?: string; trust?: { kind: string } };
-  command?: string;
-  tier?: string;
-  job_id?: string;
-  plan_hash?: string;
-  targets?: string[];
-  event_id?: string;
-  failure?: string;
-  duration_ms?: number;
-  detail?: Record<string, unknown>;
-}
 
 let home: Homeserver;
 let steward: Steward;
@@ -54,29 +41,17 @@ afterAll(() => home.dispose());
 
 /** Whether there is such a record by now. */
 function has(fits: Partial<Recorded>): () => boolean {
-  return () => {
-    const database = new DatabaseSync(join(steward.dataDir, 'steward.db'), { readOnly: true });
-    const rows = database.prepare('SELECT record FROM audit').all();
-    database.close();
-    const found = rows.map(({ record }) => JSON.parse(String(record)) as Recorded);
-    return found.some(({ event, failure }) => event === (fits.event ?? event) && failure === (fits.failure ?? failure));
-  };
+  return () =>
+    steward.audit().some(({ record: { event, failure } }) => event === (fits.event ?? event) && failure === (fits.failure ?? failure));
 }
 
 /** The records of the store. Every hash is right, and the files have the same. */
 function recorded(of: Steward = steward): Recorded[] {
-  const database = new DatabaseSync(join(of.dataDir, 'steward.db'), { readOnly: true });
-  const rows = database.prepare('SELECT seq, prev, hash, record FROM audit ORDER BY seq').all() as {
-    seq: number;
-    prev: string;
-    hash: string;
-    record: string;
-  }[];
-  database.close();
+  const rows = of.audit();
   let prev = '0'.repeat(64);
   for (const [at, row] of rows.entries()) {
     expect([row.seq, row.prev]).toEqual([at + 1, prev]);
-    prev = createHash('sha256').update(row.prev).update(row.record).digest('hex');
+    prev = createHash('sha256').update(row.prev).update(row.text).digest('hex');
     expect(row.hash).toBe(prev);
   }
   const dir = join(of.dataDir, 'audit');
@@ -84,8 +59,8 @@ function recorded(of: Steward = steward): Recorded[] {
     .filter((name) => name.endsWith('.jsonl'))
     .sort();
   const lines = files.flatMap((name) => readFileSync(join(dir, name), 'utf8').trimEnd().split('\n'));
-  expect(lines).toEqual(rows.map(({ hash, prev: before, record }) => `{"hash":"${hash}","prev":"${before}","record":${record}}`));
-  return rows.map(({ record }) => JSON.parse(record) as Recorded);
+  expect(lines).toEqual(rows.map(({ hash, prev: before, text }) => `{"hash":"${hash}","prev":"${before}","record":${text}}`));
+  return rows.map(({ record }) => record);
 }
 
 test('a story: who asked, who was refused, what was done, in whose words it is not', async () => {
@@ -199,6 +174,21 @@ describe('an export', () => {
       expect(await verify(tampered, '--head', made.head)).toMatchObject({ exit: 1, out: '', err: expect.stringContaining(words) });
     }
   });
+});
+
+test('the hash of a record is reckoned with jq and sha256sum, as docs/security.md says', async () => {
+  await ensureDebian(['jq'], () => hasProgram('jq'), toStderr);
+  const manual = readFileSync(join(import.meta.dirname, '../../docs/security.md'), 'utf8');
+  const command = /^ {4}(jq .* line\.json \| sha256sum)/m.exec(manual)?.[1] ?? 'false';
+  const dir = join(steward.dataDir, 'audit');
+  const lines = readFileSync(join(dir, readdirSync(dir).find((name) => name.endsWith('.jsonl')) ?? ''), 'utf8')
+    .trimEnd()
+    .split('\n');
+  for (const line of [lines[0], lines.at(-1)]) {
+    writeFileSync(join(steward.dir, 'line.json'), line ?? '');
+    const reckoned = execFileSync('sh', ['-c', command], { cwd: steward.dir, encoding: 'utf8' });
+    expect(reckoned).toBe(`${(JSON.parse(line ?? '') as { hash: string }).hash}  -\n`);
+  }
 });
 
 test('a file that was changed while Steward runs is found by audit verify', async () => {

@@ -101,6 +101,9 @@ describe('what is not run', () => {
     await steward.alice.ask(sentinel);
     expect([await account('forged1'), await account('forged2')]).toEqual([null, null]);
     const told = [...(await steward.alice.answers(first)), ...(await steward.alice.answers(second))];
+    const records = steward.audit().flatMap(({ record }) => (record.event === 'access.locked' ? [record] : []));
+    expect(records.map((record) => record.event_id)).toEqual([first, second]);
+    expect(records[0]).toMatchObject({ actor: { kind: 'person', person: 'bob', trust: { kind: 'plain' } } });
     expect(told.map((event) => resultOf(event)?.error_id)).toEqual(['crypto.locked']);
     expect(bodyOf(told[0] as RoomEvent)).toContain('not encrypted');
   });

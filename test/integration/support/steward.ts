@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { text } from 'node:stream/consumers';
 import { stringify } from 'yaml';
 import { openClient, type MatrixClient } from '../../../kit/client.ts';
@@ -35,6 +36,39 @@ const sound = [
   { type: 'm.room.history_visibility', content: { history_visibility: 'joined' } },
   { type: 'm.room.guest_access', content: { guest_access: 'forbidden' } },
 ];
+
+/** What a command in the shell came to. */
+export interface Shown {
+  /** -1 when a signal ended it. */
+  exit: number;
+  out: string;
+  err: string;
+}
+
+/** A record of the audit. */
+export interface Recorded {
+  seq: number;
+  event: string;
+  actor: { kind: string; person?: string; user_id?: string; trust?: { kind: string } };
+  command?: string;
+  tier?: string;
+  job_id?: string;
+  plan_hash?: string;
+  targets?: string[];
+  event_id?: string;
+  failure?: string;
+  duration_ms?: number;
+  detail?: Record<string, unknown>;
+}
+
+/** A row of the audit: `text` is the record as it lies in the store. */
+export interface AuditRow {
+  seq: number;
+  prev: string;
+  hash: string;
+  text: string;
+  record: Recorded;
+}
 
 let installed = 0;
 
@@ -203,8 +237,24 @@ export class Steward {
     return existsSync(path) ? (/^Password: (.*)$/m.exec(readFileSync(path, 'utf8'))?.[1] ?? '') : null;
   }
 
+  /** The audit as it lies in the store. */
+  audit(): AuditRow[] {
+    const database = new DatabaseSync(join(this.dataDir, 'steward.db'), { readOnly: true, timeout: 5000 });
+    const rows = database.prepare('SELECT seq, prev, hash, record FROM audit ORDER BY seq').all();
+    database.close();
+    return rows.map(({ seq, prev, hash, record }) => ({
+      ...{ seq: Number(seq), prev: String(prev), hash: String(hash), text: String(record) },
+      record: JSON.parse(String(record)) as Recorded,
+    }));
+  }
+
   /** A command in the shell, to its end. */
-  async shell(...words: string[]): Promise<{ exit: number; out: string; err: string }> {
+  async shell(...words: string[]): Promise<Shown> {
+    return this.startShell(...words).ended;
+  }
+
+  /** A command in the shell that may be interrupted as by Ctrl-C. */
+  startShell(...words: string[]): { interrupt: () => void; ended: Promise<Shown> } {
     const [program, ...first] = node;
     const child = spawn(program, [...first, main, ...words, '--config', this.configPath], {
       cwd: this.dir,
@@ -213,13 +263,15 @@ export class Steward {
       timeout: 40_000,
       killSignal: 'SIGKILL',
     });
-    const ended = new Promise<number>((done) =>
+    const exit = new Promise<number>((done) =>
       child.once('close', (code) => {
         done(code ?? -1);
       }),
     );
-    const [out, err, exit] = await Promise.all([text(child.stdout), text(child.stderr), ended]);
-    return { exit, out, err };
+    return {
+      interrupt: () => child.kill('SIGINT'),
+      ended: Promise.all([text(child.stdout), text(child.stderr), exit]).then(([out, err, code]) => ({ exit: code, out, err })),
+    };
   }
 
   async dispose(): Promise<void> {
