@@ -28,7 +28,11 @@ export type FaultAction =
   /** The server does it, half of the answer's body arrives and ends as if it were whole. */
   | 'half'
   /** As it should be, this many ms later. */
-  | { delay: number };
+  | { delay: number }
+  /** The server does it, the answer comes when this resolves. */
+  | { hold: Promise<unknown> }
+  /** The server's JSON answer, as this makes it. */
+  | { rewrite: (answer: unknown) => unknown };
 
 export interface FaultRule {
   name: string;
@@ -144,7 +148,7 @@ async function answer(
       send(outgoing, action.status, action.body, action.headers);
       return;
     }
-    await sleep(action.delay, undefined, { ref: false });
+    if ('delay' in action) await sleep(action.delay, undefined, { ref: false });
   }
   const answered = await ask(target, agent, incoming, outgoing, body);
   if (answered === null) {
@@ -156,6 +160,11 @@ async function answer(
     outgoing.socket?.resetAndDestroy();
     return;
   }
+  if (action !== null && typeof action === 'object' && 'rewrite' in action) {
+    send(outgoing, answered.statusCode ?? 502, action.rewrite(parsed(await whole(answered))));
+    return;
+  }
+  if (action !== null && typeof action === 'object' && 'hold' in action) await action.hold;
   const headers = withoutHopByHop(answered.headers);
   if (action === 'half') {
     const content = await whole(answered);

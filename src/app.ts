@@ -304,6 +304,9 @@ export function openRoom(core: Core, connect = connectTo, kept?: Encryption): Ro
     buttons: { alert: alertButton(alerts, () => config.current, core.lockDown), disclosed: direct.button },
     holdsSecret: (line) => holdsSecret(line) || mayHoldPassword(core.registry, line),
   });
+  let isFirst = true;
+  /** When the last batch has been handed on. */
+  let heard = Promise.resolve();
   const connection = new Connection({
     client: clientNow,
     intake: new Intake({
@@ -338,9 +341,14 @@ export function openRoom(core: Core, connect = connectTo, kept?: Encryption): Ro
       sender.kick();
       // Somebody may have come whom a password waits for.
       core.handovers.kick();
-      // Before anything of the batch is acted on, where the room has changed.
-      void guard.check().then(() => {
-        admin.handle(batch.fresh);
+      // With the first batch comes what an earlier run had taken in and not handled: it may have been taken back since.
+      const events = isFirst ? inbox.waiting() : batch.fresh;
+      isFirst = false;
+      // What takes something back only makes less happen, and must be heard before what it takes back runs.
+      admin.handle(events.filter(({ type }) => type === 'm.room.redaction'));
+      // Before anything else of the batch is acted on, where the room has changed.
+      heard = guard.check().then(() => {
+        admin.handle(events.filter(({ type }) => type !== 'm.room.redaction'));
       });
       for (const changed of batch.changedIdentities)
         alerts.happened({ id: changed === userId ? 'identity.replaced' : 'identity.changed', subject: changed, detail: changed });
@@ -353,7 +361,7 @@ export function openRoom(core: Core, connect = connectTo, kept?: Encryption): Ro
         facts.set('greeted', roomId);
       }
       // What came while Steward was away may take back what is about to run.
-      void Promise.race([admin.idle(), clock.sleep(5 * second)]).then(() => core.jobs.recover());
+      void Promise.race([heard.then(() => admin.idle()), clock.sleep(5 * second)]).then(() => core.jobs.recover());
       void publishDescriptions(core, clientNow(), facts, roomId, userId);
       sender.kick();
     },
@@ -398,8 +406,6 @@ export function openRoom(core: Core, connect = connectTo, kept?: Encryption): Ro
   hooks.device = () => (encryption.isNeeded ? encryption.status() : Promise.resolve(null));
   encryption.warm();
   core.handovers.kick();
-  // What an earlier run had taken in and not handled.
-  admin.handle(inbox.waiting());
   return {
     roomId,
     encryption,

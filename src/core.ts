@@ -58,6 +58,7 @@ import { Ladder } from './secrets/ladder.ts';
 import { AgeRecipients } from './store/age-recipients.ts';
 import { HandoverStore } from './store/handovers.ts';
 import { Holds } from './store/holds.ts';
+import { Inbox } from './store/inbox.ts';
 import { JobStore } from './store/jobs.ts';
 import { ScheduleStore } from './store/schedules.ts';
 import { takeLock } from './store/lock.ts';
@@ -294,6 +295,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
   );
   const approvalStore = new ApprovalStore(store);
   const decisions = new Decisions(store);
+  const inbox = new Inbox(store);
   const approvals: Approvals = new Approvals({
     ...{ store, audit, decisions, clock, ids, approvals: approvalStore, rows: jobStore, holds: new Holds(store) },
     jobs: () => jobs,
@@ -301,6 +303,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     identityChanged: (person) => identityStanding(pins, config.current, person) === 'changed',
     knownIdentity: (userId) => pins.get(userId)?.identity ?? null,
     encrypted: () => hooks.room()?.encrypted ?? false,
+    isRemoved: (eventId) => inbox.isRemoved(eventId),
     approved: (job) => {
       // After the transaction that this may stand in.
       queueMicrotask(() => {

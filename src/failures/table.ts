@@ -133,6 +133,7 @@ export const failureTable = {
   ),
   'approval.shell': refused('The shell names no person, so it approves nothing.', 'Approve in the admin room.'),
   'approval.not-waiting': refused('The request waits no more.', '`!approval list` shows what waits.'),
+  'approval.taken-back': refused('The message that decided was removed before it counted.', 'Decide again where it was not meant so.'),
   'approval.vetoed': refused('Somebody refused it.', 'Ask the one who refused; run the command again when you agree.'),
 
   'guard.self': refused('The target is the bot itself.', 'Steward never acts on its own account.'),

@@ -118,8 +118,17 @@ export class Intake {
     guard.see(roomId, [...(joined?.state?.events ?? []), ...(joined?.timeline?.events ?? [])]);
     if (joined?.timeline?.limited === true) guard.missed();
     const fresh = [...taken.rows, ...this.#directReactions(answer)].filter((row) => inbox.add(row));
+    for (const row of fresh) if (row.type === 'm.room.redaction') this.#takenBack(row);
     this.#firstBatch = false;
     return { fresh, invitations: this.#invitations(answer), changedIdentities: identities.note(taken.identities) };
+  }
+
+  /** What is removed before its turn, or before it has come at all, is as if it had never been said. */
+  #takenBack(redaction: InboxEvent): void {
+    const { clock, inbox, undecryptable } = this.#options;
+    const { about } = redaction.content as { about: string };
+    inbox.remove(about, redaction, clock.now());
+    undecryptable.remove(about);
   }
 
   /** Reactions in rooms with one person: the only thing that is heard there. */

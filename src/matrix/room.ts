@@ -113,7 +113,12 @@ export class AdminRoom {
 
   /** Handles events that are in the inbox. A failing one is answered and logged; the others go on. */
   handle(events: readonly InboxEvent[]): void {
-    const missed = events.filter((event) => event.type === 'm.room.message' && event.content['kind'] === 'command' && this.#isOld(event));
+    const isMissed = (event: InboxEvent): boolean =>
+      event.type === 'm.room.message' &&
+      event.content['kind'] === 'command' &&
+      this.#isOld(event) &&
+      !this.#options.inbox.isRemoved(event.eventId);
+    const missed = events.filter(isMissed);
     try {
       if (missed.length > 0) this.#tellMissed(missed);
     } catch (error) {
@@ -256,6 +261,8 @@ export class AdminRoom {
 
   async #handleOne(event: InboxEvent): Promise<void> {
     try {
+      // Its sender, or a moderator, took it back while it waited for its turn.
+      if (this.#options.inbox.isRemoved(event.eventId)) return;
       await this.#act(event).catch((error: unknown) => {
         const failure = asFailure(error);
         if (failure.id === 'store.unwritable' || failure.id === 'audit.unwritable') throw failure;
@@ -345,7 +352,7 @@ export class AdminRoom {
   }
 
   async #carryOut(event: InboxEvent, prepared: Prepared, place: Place, started: number): Promise<void> {
-    const { store, jobs, sender, metrics, clock } = this.#options;
+    const { inbox, store, jobs, sender, metrics, clock } = this.#options;
     if (prepared.kind === 'answer') {
       const { reply } = prepared;
       const file = await this.spool(reply);
@@ -355,10 +362,12 @@ export class AdminRoom {
     }
     const { request } = prepared;
     const job = store.transaction(() => {
+      if (inbox.isRemoved(event.eventId)) return null;
       const created = jobs().create(request);
       this.#done(event);
       return created;
     });
+    if (job === null) return;
     sender.kick();
     if (request.need === null) void this.#timed(event.eventId, jobs().start(job.id));
   }

@@ -29,6 +29,8 @@ export class Inbox {
   readonly #handled: StatementSync;
   readonly #prune: StatementSync;
   readonly #forget: StatementSync;
+  readonly #remove: StatementSync;
+  readonly #isRemoved: StatementSync;
 
   constructor(store: Store) {
     this.#insert = store.database.prepare(
@@ -37,6 +39,11 @@ export class Inbox {
     this.#waiting = store.database.prepare('SELECT * FROM inbox WHERE handled_at IS NULL ORDER BY received_at, rowid');
     this.#handled = store.database.prepare('UPDATE inbox SET handled_at = ?, content = NULL WHERE event_id = ? AND handled_at IS NULL');
     this.#forget = store.database.prepare('DELETE FROM inbox WHERE event_id = ?');
+    this.#remove = store.database.prepare(
+      `INSERT INTO inbox (event_id, room_id, sender, type, caught_up, received_at, handled_at) VALUES (?, ?, ?, 'removed', 0, ?, ?)
+       ON CONFLICT (event_id) DO UPDATE SET type = 'removed', content = NULL, handled_at = excluded.handled_at WHERE handled_at IS NULL`,
+    );
+    this.#isRemoved = store.database.prepare("SELECT 1 FROM inbox WHERE event_id = ? AND type = 'removed'");
     this.#prune = store.database.prepare('DELETE FROM inbox WHERE handled_at < ?');
   }
 
@@ -80,6 +87,16 @@ export class Inbox {
   /** Forgets one event, so that it can be added again: what was said of it was that it could not be read. */
   forget(eventId: string): void {
     this.#forget.run(eventId);
+  }
+
+  /** Somebody took an event back: where nothing has come of it yet nothing does any more, also where it comes later than its removal. */
+  remove(eventId: string, { roomId, sender }: Pick<InboxEvent, 'roomId' | 'sender'>, at: number): void {
+    this.#remove.run(eventId, roomId, sender, at, at);
+  }
+
+  /** Whether an event was taken back before anything came of it. */
+  isRemoved(eventId: string): boolean {
+    return this.#isRemoved.get(eventId) !== undefined;
   }
 
   /** Forgets events handled before `before` (milliseconds since the epoch). */

@@ -55,6 +55,8 @@ export interface ApprovalsOptions {
   identityChanged: (person: string) => boolean;
   /** The cross-signing identity that is known for an account, as `Trust` names one; null as long as none is. */
   knownIdentity: (userId: string) => string | null;
+  /** Whether an event was taken back before anything came of it. */
+  isRemoved: (eventId: string) => boolean;
   /** A job has all that it needs: it is to be started. */
   approved: (job: Job) => void;
 }
@@ -162,6 +164,7 @@ export class Approvals {
     const verdict = store.transaction((): Verdict => {
       const [job, approval] = [jobs.get(jobId), this.get(jobId)];
       if (job === null || approval === null) return refused(job, new Failure('approval.not-waiting'));
+      if (this.#options.isRemoved(vote.eventId)) return refused(job, new Failure('approval.taken-back'));
       const ended = (): Verdict => ({ kind: 'ended', job: jobs.get(jobId) ?? job });
       const said = { eventId: vote.eventId, jobId, person: vote.person, userId: vote.userId, trust: vote.trust, at: clock.now() };
       const by = deciderOf(vote);

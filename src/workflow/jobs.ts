@@ -264,6 +264,7 @@ export class Jobs {
     const { clock } = this.#options;
     await Promise.race([Promise.all(this.#running.values()), clock.sleep(ms)]);
     this.#stop.abort();
+    for (const countdown of this.#countdowns.values()) countdown.abort();
   }
 
   #recoverLater(): void {
@@ -315,7 +316,7 @@ export class Jobs {
     if (whole === 0) return;
     const ended = new AbortController();
     this.#countdowns.set(job.id, ended);
-    const signal = AbortSignal.any([ended.signal, this.#stop.signal]);
+    const { signal } = ended;
     const end = clock.monotonic() + whole;
     try {
       for (let left = whole; left > 0 && !signal.aborted; left = end - clock.monotonic()) {

@@ -30,12 +30,17 @@ export class ModelClock implements Clock {
         resolve();
         return;
       }
-      const sleeper: Sleeper = { at: this.#elapsed + Math.max(0, ms), wake: resolve };
-      this.#sleepers.push(sleeper);
-      signal?.addEventListener('abort', () => {
-        this.#sleepers = this.#sleepers.filter((other) => other !== sleeper);
+      const wake = (): void => {
+        signal?.removeEventListener('abort', end);
         resolve();
-      });
+      };
+      const sleeper: Sleeper = { at: this.#elapsed + Math.max(0, ms), wake };
+      const end = (): void => {
+        this.#sleepers = this.#sleepers.filter((other) => other !== sleeper);
+        wake();
+      };
+      this.#sleepers.push(sleeper);
+      signal?.addEventListener('abort', end);
     });
   }
 

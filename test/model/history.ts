@@ -18,6 +18,8 @@ const personOf: Record<Account, string | null> = {
   '@carol:model': null,
 };
 const minute = 60_000;
+/** Milliseconds of real time that files are given. */
+const patience = 5000;
 
 /** What one request was, and what may come of it. */
 interface Request {
@@ -111,6 +113,26 @@ export class History implements ModelWorld {
     this.requests.push({ eventId, account, verb, thing, effect: null });
   }
 
+  /**
+   * Somebody asks for something, and whoever must approve it does, as soon as there is a prompt.
+   *
+   * @param before called when there is one
+   * @returns the approval, or null where none is needed or there is no prompt
+   */
+  async askAndApprove(account: Account, verb: Verb, before: () => void = () => undefined): Promise<SentEvent | null> {
+    this.ask(account, verb);
+    if (verb === 'change') return null;
+    await this.settle();
+    const { eventId } = this.requests.at(-1)!;
+    const prompt = this.answersTo(eventId).prompts.at(-1);
+    if (prompt === undefined) return null;
+    before();
+    const code = codeIn(prompt);
+    if (code !== null) this.server.send('@bob:model', 'm.room.message', { msgtype: 'm.text', body: `!approve ${code}` });
+    else this.react(verb === 'confirm' ? account : '@bob:model', prompt, '✅');
+    return this.server.events.at(-1) ?? null;
+  }
+
   /** Lets everything run that can run while time stands still. */
   async settle(turns = 12): Promise<void> {
     const { delivered } = this.server;
@@ -118,8 +140,11 @@ export class History implements ModelWorld {
     if (turns < 12) return;
     this.#settled = delivered;
     // One that was taken back before it was brought is none.
-    for (const { prompt, eventId } of this.#refusals.splice(0))
-      if (this.server.event(eventId)?.redactedBy === null) this.#heard.add(prompt);
+    for (const { prompt, eventId } of this.#refusals.splice(0)) {
+      const refusal = this.server.event(eventId);
+      // One that comes late may be too old to be heeded.
+      if (refusal?.isStale === false && refusal.redactedBy === null) this.#heard.add(prompt);
+    }
   }
 
   /** Turns of the event loop; what needs more of them is in the middle of it. */
@@ -137,13 +162,14 @@ export class History implements ModelWorld {
   /** Brings Steward up and lets all that waits come to its end. */
   async finish(): Promise<void> {
     this.server.faults.length = 0;
+    this.server.release();
     await this.start();
     await this.settle(60);
     await this.pass(20 * minute);
     await this.pass(48 * 60 * minute);
     await this.settle(60);
     // Files are read and removed in a time of their own.
-    for (let round = 0; round < 50 && this.faults().length > 0; round += 1) {
+    for (const until = performance.now() + patience; performance.now() < until && this.faults().length > 0;) {
       await new Promise((resolve) => setTimeout(resolve, 2));
       await this.pass(10_000);
     }
@@ -209,8 +235,8 @@ export class History implements ModelWorld {
     if (tier === 'change') return true;
     const { prompts } = this.answersTo(eventId);
     const codes = prompts.flatMap((prompt) => codeIn(prompt) ?? []);
-    return this.server.events.some((event, at) => {
-      if (effect === null || at >= effect.delivered) return false;
+    return this.server.events.some((event) => {
+      if (effect === null || event.place === null || event.place >= effect.delivered) return false;
       const by = personOf[event.sender as Account] ?? null;
       const right = tier === 'confirmed' ? by === person : by !== null && by !== person;
       const given = tier === 'catastrophic' ? codes.includes(codeOf(event) ?? '') : isTick(event, prompts);
@@ -219,7 +245,8 @@ export class History implements ModelWorld {
   }
 
   #wasTakenBack({ redactedBy }: SentEvent, { settled }: Effect): boolean {
-    return redactedBy !== null && this.server.events.findIndex((event) => event.event_id === redactedBy) < settled;
+    const place = redactedBy === null ? null : (this.server.event(redactedBy)?.place ?? null);
+    return place !== null && place < settled;
   }
 }
 
@@ -307,31 +334,36 @@ export const steps = [
       if (code !== undefined) server.send(who, 'm.room.message', { msgtype: 'm.text', body: `!approve ${code}` });
     }),
   ),
-  // Chance alone seldom comes to a countdown that something happens in.
+  // Chance alone seldom comes to a countdown that something happens in,
   fc.constantFrom('@alice:model', '@alice2:model').map((who) =>
-    step(`${who} asks ruin and @bob types its code`, async (history) => {
-      history.ask(who, 'ruin');
-      await history.settle();
-      const code = history.prompts.map(codeIn).findLast((found) => found !== null);
-      if (code !== undefined) history.server.send('@bob:model', 'm.room.message', { msgtype: 'm.text', body: `!approve ${code}` });
+    step(`${who} asks ruin and @bob approves`, async (history) => {
+      await history.askAndApprove(who, 'ruin');
       await history.settle();
     }),
   ),
-  // And seldom to a kill in the middle of a run.
+  // to a kill in the middle of a run,
   fc.tuple(fc.constantFrom('@alice:model', '@alice2:model'), verb, fc.nat(30)).map(([who, what, turns]) =>
-    step(`${who} asks ${what}, @bob approves, and kill ${turns} turns later`, async (history) => {
-      history.ask(who, what);
-      if (verbs[what] !== 'change') await history.settle();
-      const prompt = history.prompts.at(-1);
-      if (prompt !== undefined && verbs[what] === 'confirmed') history.react(who, prompt, '✅');
-      if (prompt !== undefined && verbs[what] === 'destructive') history.react('@bob:model', prompt, '✅');
-      const code = prompt === undefined ? null : codeIn(prompt);
-      if (code !== null && verbs[what] === 'catastrophic') {
-        history.server.send('@bob:model', 'm.room.message', { msgtype: 'm.text', body: `!approve ${code}` });
-        await history.pass(10_000);
-      }
+    step(`${who} asks ${what}, it is approved, and kill ${turns} turns later`, async (history) => {
+      await history.askAndApprove(who, what);
+      if (what === 'ruin') await history.pass(10_000);
       await history.turns(turns);
       history.kill();
+    }),
+  ),
+  // and to an approval that is taken back before Steward has heard it.
+  fc.tuple(verb, fc.constantFrom('', ' late', ' in another order', ' while nothing can be sent'), fc.nat(6)).map(([what, how, turns]) =>
+    step(`@alice asks ${what}, it is approved, and that taken back ${turns} turns later${how}`, async (history) => {
+      const { server } = history;
+      const approval = await history.askAndApprove('@alice:model', what, () => {
+        if (how === ' late') server.hold(1);
+        if (how === ' in another order') server.disturb('reversed');
+        if (how === ' while nothing can be sent') server.faults.push('limited');
+      });
+      await history.turns(turns);
+      if (approval === null) return;
+      server.send(approval.sender, 'm.room.redaction', { redacts: approval.event_id });
+      await history.turns(turns);
+      if (how === ' late') server.release();
     }),
   ),
   fc.nat(3).map((back) =>
@@ -347,7 +379,10 @@ export const steps = [
   fc.nat(8).map((turns) => step(`${turns} turns`, (history) => history.settle(turns))),
   wait.map((ms) => step(`${ms / 1000} s pass`, (history) => history.pass(ms))),
   fc.constantFrom(-3600_000, -minute, minute, 3600_000).map((ms) => step(`the clock jumps ${ms / 1000} s`, (history) => history.jump(ms))),
-  fc.constant(step('events come again', ({ server }) => server.repeat())),
+  fc.constantFrom(1, 3, 10).map((count) => step(`${count} events come again`, ({ server }) => server.repeat(count))),
+  fc.constantFrom(1, 2).map((count) => step(`the next ${count} of others come late`, ({ server }) => server.hold(count))),
+  fc.constant(step('what is late comes', ({ server }) => server.release())),
+  fc.constantFrom('reversed' as const, 'cut' as const).map((how) => step(`the next sync is ${how}`, ({ server }) => server.disturb(how))),
   faults.map((fault) => step(`the next write is ${fault}`, ({ server }) => void server.faults.push(fault))),
   fc.constant(step('kill', (history) => history.kill())),
   fc.constant(step('stop', (history) => history.stop())),

@@ -5,6 +5,10 @@ import type { ModelClock } from './clock.ts';
 
 export interface SentEvent extends RoomEvent {
   redactedBy: string | null;
+  /** Its place in the order in which clients are given events; null as long as it is held back. */
+  place: number | null;
+  /** Clients get it as it was sent, also when it has been redacted meanwhile. */
+  isStale: boolean;
 }
 
 /** What goes wrong with the next write of Steward. `lost`: it is done, and the answer does not come. */
@@ -16,7 +20,10 @@ const pageSize = 20;
 export class ModelHomeserver {
   readonly roomId = '!room:model';
   readonly botId = '@steward:model';
+  /** In the order in which they were sent. */
   readonly events: SentEvent[] = [];
+  /** In the order in which clients are given them. */
+  readonly #stream: SentEvent[] = [];
   /** Faults for the writes to come, in turn. */
   readonly faults: WriteFault[] = [];
   /** How many events Steward has been given. */
@@ -24,8 +31,12 @@ export class ModelHomeserver {
   readonly #clock: ModelClock;
   readonly #byTxn = new Map<string, string>();
   #listeners: (() => void)[] = [];
-  /** Whether the next sync brings the last events once more. */
-  #again = false;
+  /** How many of the last events the next sync brings once more. */
+  #again = 0;
+  /** What is wrong with the next sync: its events are turned round, or all but the last two are left out. */
+  #next: 'reversed' | 'cut' | null = null;
+  /** How many of the next events of others are held back. */
+  #holding = 0;
 
   constructor(clock: ModelClock) {
     this.#clock = clock;
@@ -34,7 +45,9 @@ export class ModelHomeserver {
   /** Somebody sends an event. @returns its id */
   send(sender: string, type: string, content: Record<string, unknown>): string {
     const eventId = `$${this.events.length}`;
-    this.events.push({
+    const isHeld = this.#holding > 0 && sender !== this.botId;
+    if (isHeld) this.#holding -= 1;
+    const event: SentEvent = {
       event_id: eventId,
       type,
       sender,
@@ -43,15 +56,27 @@ export class ModelHomeserver {
       // When it was sent, by a clock that never jumps.
       unsigned: { age: this.#clock.monotonic() },
       redactedBy: null,
-    });
+      place: null,
+      isStale: isHeld,
+    };
+    this.events.push(event);
     if (type === 'm.room.redaction') {
       const redacted = this.event(String(content['redacts']));
       if (redacted !== undefined) redacted.redactedBy = eventId;
     }
-    const listeners = this.#listeners;
-    this.#listeners = [];
-    for (const listener of listeners) listener();
+    if (!isHeld) this.#give(event);
     return eventId;
+  }
+
+  /** The next `count` events of others come when `release` is called, as they were sent. */
+  hold(count: number): void {
+    this.#holding = count;
+  }
+
+  /** What was held back comes now, behind all that was sent since. */
+  release(): void {
+    this.#holding = 0;
+    for (const event of this.events) if (event.place === null) this.#give(event);
   }
 
   event(eventId: string): SentEvent | undefined {
@@ -59,8 +84,13 @@ export class ModelHomeserver {
   }
 
   /** The next sync brings events that were brought before. */
-  repeat(): void {
-    this.#again = true;
+  repeat(count: number): void {
+    this.#again = count;
+  }
+
+  /** The next sync that brings something brings it so. */
+  disturb(how: 'reversed' | 'cut'): void {
+    this.#next = how;
   }
 
   /** The connection of one process of Steward; nothing is answered after `end`. */
@@ -101,12 +131,12 @@ export class ModelHomeserver {
       redact: (_room: string, eventId: string, txnId: string, reason: string) =>
         write(txnId, () => this.send(this.botId, 'm.room.redaction', { redacts: eventId, reason })),
       sync: async (since: string | null, timeout: number) => {
-        if (since !== null && Number(since) >= this.events.length && !this.#again && timeout > 0) await this.#news(timeout);
+        if (since !== null && Number(since) >= this.#stream.length && this.#again === 0 && timeout > 0) await this.#news(timeout);
         return answer(() => this.#syncAnswer(since));
       },
       messagesBefore: (_room: string, from: string, to: string) =>
         answer(() => ({
-          chunk: this.events
+          chunk: this.#stream
             .slice(Number(to), Number(from))
             .reverse()
             .map((event) => this.#seen(event)),
@@ -120,22 +150,33 @@ export class ModelHomeserver {
     };
   }
 
+  #give(event: SentEvent): void {
+    event.place = this.#stream.length;
+    this.#stream.push(event);
+    const listeners = this.#listeners;
+    this.#listeners = [];
+    for (const listener of listeners) listener();
+  }
+
   #syncAnswer(since: string | null): SyncAnswer {
-    const from = Math.max(0, Number(since ?? 0) - (this.#again ? 3 : 0));
-    this.#again = false;
-    const fresh = this.events.slice(from);
-    const timeline = fresh.slice(-pageSize);
-    this.delivered = this.events.length;
+    const from = Math.max(0, Number(since ?? 0) - this.#again);
+    this.#again = 0;
+    const fresh = this.#stream.slice(from);
+    const how = fresh.length === 0 ? null : this.#next;
+    if (how !== null) this.#next = null;
+    const timeline = fresh.slice(how === 'cut' ? -2 : -pageSize);
+    if (how === 'reversed') timeline.reverse();
+    this.delivered = this.#stream.length;
     const limited = fresh.length > timeline.length;
     return {
-      next_batch: String(this.events.length),
+      next_batch: String(this.#stream.length),
       rooms: {
         join: {
           [this.roomId]: {
             timeline: {
               events: timeline.map((event) => this.#seen(event)),
               limited,
-              prev_batch: String(this.events.length - timeline.length),
+              prev_batch: String(this.#stream.length - timeline.length),
             },
           },
         },
@@ -143,12 +184,12 @@ export class ModelHomeserver {
     };
   }
 
-  /** The event as a client gets it now: redacted ones are empty. */
+  /** The event as a client gets it now: redacted ones are empty, unless they are stale. */
   #seen(event: SentEvent | undefined): RoomEvent {
     if (event === undefined) throw new MatrixRequestError('GET', 404, 'M_NOT_FOUND', null);
-    const { redactedBy, ...sent } = event;
+    const { redactedBy, isStale, event_id, type, sender, origin_server_ts, content } = event;
     const age = this.#clock.monotonic() - (event.unsigned?.age ?? 0);
-    return { ...sent, content: redactedBy === null ? event.content : {}, unsigned: { age } };
+    return { event_id, type, sender, origin_server_ts, content: redactedBy === null || isStale ? content : {}, unsigned: { age } };
   }
 
   #refuseTwice(type: string, content: Record<string, unknown>): void {

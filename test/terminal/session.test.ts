@@ -87,6 +87,7 @@ function opened(run: (ctx: CommandContext) => Promise<void> = () => Promise.reso
       jobs: () => jobs,
       config: () => config,
       encrypted: () => false,
+      isRemoved: () => false,
       identityChanged: () => false,
       knownIdentity: () => null,
     },
