@@ -291,6 +291,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
         signingKeyPath: join(dataDir, 'backup-signing.key'),
         configPath: resolve(config.path),
         version,
+        timeZone: () => config.current.timeZone,
       }),
   );
   const approvalStore = new ApprovalStore(store);

@@ -9,11 +9,14 @@ import type { Destination } from './destinations/destination.ts';
 import { DirectoryDestination } from './destinations/directory.ts';
 import { EpochKeys, signingKey, type KeySettings } from './keys.ts';
 import type { Manifest, Proof } from './manifest.ts';
+import { removeBackups } from './prune.ts';
+import { judge, type Judged, type Retention } from './retention.ts';
 import { readManifest, readProof, verifyObjects, type ObjectLevel } from './verify.ts';
 
 export interface BackupSettings {
   destinations: Readonly<Record<string, { directory: string }>>;
   keys: KeySettings;
+  retention: Retention;
 }
 
 export interface BackupsOptions {
@@ -26,6 +29,8 @@ export interface BackupsOptions {
   /** Steward's own configuration file. */
   configPath: string;
   version: string;
+  /** Where a day begins. */
+  timeZone: () => string;
 }
 
 /** A backup as it lies in its destination. */
@@ -122,6 +127,29 @@ export class Backups {
         store.setObject(row.id, row.destination, null, clock.now());
       throw error;
     }
+  }
+
+  /** Which backups of a destination are kept, and why; newest first. What is no longer there is not among them. */
+  async judge(destination: Destination): Promise<Judged[]> {
+    const { settings, timeZone } = this.#options;
+    const rows = this.list().filter((row) => row.destination === destination.name);
+    const sizes = await Promise.all(rows.map(({ id }) => destination.size(`${id}/manifest.json`)));
+    const candidates = rows
+      .filter((_, n) => sizes[n] !== null)
+      .map(({ id, databaseAt, startedAt, pinned, contentLevel, objectLevel }) => ({
+        ...{ id, at: databaseAt ?? startedAt, pinned },
+        proven: (contentLevel ?? 0) >= 3 && (objectLevel ?? 0) >= 1,
+      }));
+    return judge(candidates, settings.retention, timeZone());
+  }
+
+  pin({ id, destination }: BackupRow, pinned: boolean): void {
+    this.#options.store.pin(id, destination, pinned);
+  }
+
+  /** Returns the bytes that were freed. */
+  remove(ids: readonly string[], destination: Destination, signal: AbortSignal): Promise<number> {
+    return removeBackups(ids, { destination, store: this.#options.store, signer: this.#signer, signal });
   }
 
   get #signer(): KeyObject {

@@ -8,6 +8,8 @@ import { auditVerify } from './audit/verify.ts';
 import { backupCreate } from './backup/create.ts';
 import { backupInfo } from './backup/info.ts';
 import { backupList } from './backup/list.ts';
+import { backupPin } from './backup/pin.ts';
+import { backupPrune } from './backup/prune.ts';
 import { backupVerify } from './backup/verify.ts';
 import type { Command } from './define.ts';
 import { help } from './help.ts';
@@ -92,6 +94,8 @@ const commands: readonly Command[] = [
   backupList,
   backupInfo,
   backupVerify,
+  backupPin,
+  backupPrune,
 ];
 
 export const allCommands = (): Registry => new Registry(commands);

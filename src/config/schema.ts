@@ -145,7 +145,20 @@ const stack = section({
     .meta({ example: { synapse: { unit: 'matrix-synapse.service' } } }),
 });
 
+const count = (kept: number, what: string) => z.int().min(0).default(kept).describe(what);
+
 const backup = section({
+  retention: section({
+    last: count(3, 'The newest ones, whenever they were taken.'),
+    hourly: count(0, 'One of each of so many hours.'),
+    daily: count(7, 'One of each of so many days that have one.'),
+    weekly: count(5, 'One of each of so many weeks.'),
+    monthly: count(12, 'One of each of so many months.'),
+    yearly: count(0, 'One of each of so many years.'),
+    within: duration.prefault('1d').describe('All that are at most this much older than the newest one.'),
+  })
+    .prefault({})
+    .describe('What `backup prune` keeps of each destination; the newest proven backup and pinned ones stay always.'),
   destinations: z
     .record(
       z.string().regex(/^[a-z][a-z0-9_-]*$/, 'lower-case letters, digits, _ and -'),

@@ -1,6 +1,7 @@
 import type { Store } from './store.ts';
 
-export type BackupState = 'making' | 'complete';
+/** `removed`: there is no manifest any more; its folder may hold media that other backups are made of. */
+export type BackupState = 'making' | 'complete' | 'removed';
 
 /** A backup as the catalogue knows it; the destination's manifest is the truth. */
 export interface BackupRow {
@@ -19,6 +20,8 @@ export interface BackupRow {
   contentLevel: number | null;
   objectLevel: number | null;
   provenAt: number | null;
+  /** Never pruned. */
+  pinned: boolean;
 }
 
 export interface EpochRow {
@@ -69,6 +72,14 @@ export class BackupStore {
       row.id,
       row.destination,
     );
+  }
+
+  setState(id: string, destination: string, state: BackupState): void {
+    this.#run('UPDATE backups SET state = ? WHERE id = ? AND destination = ?', state, id, destination);
+  }
+
+  pin(id: string, destination: string, pinned: boolean): void {
+    this.#run('UPDATE backups SET pinned = ? WHERE id = ? AND destination = ?', pinned ? 1 : 0, id, destination);
   }
 
   /** Takes back what a backup that was not finished has written here. */
@@ -194,5 +205,6 @@ function backupOf(row: Record<string, unknown>): BackupRow {
     contentLevel: number('content_level'),
     objectLevel: number('object_level'),
     provenAt: number('proven_at'),
+    pinned: row['pinned'] === 1,
   };
 }

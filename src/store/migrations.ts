@@ -423,4 +423,11 @@ export const migrations: readonly Migration[] = [
       ) STRICT;
     `,
   },
+  {
+    since: '0.2.0',
+    sql: `
+      -- Kept whatever the retention says.
+      ALTER TABLE backups ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
+    `,
+  },
 ];

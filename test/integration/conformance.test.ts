@@ -132,6 +132,8 @@ const writes: Record<string, { line: string; before: (localpart: string) => Prom
   // These write to a place for backups; backup.test.ts tries them.
   'backup create': null,
   'backup verify': null,
+  'backup pin': null,
+  'backup prune': null,
 };
 
 test('every write of the registry is tried here', () => {

@@ -30,6 +30,8 @@ export interface Destination {
   size(name: string): Promise<number | null>;
   /** Objects below a prefix that ends with `/`, or all for an empty one; in no order. Unfinished puts are not among them. */
   list(prefix: string): AsyncIterable<StoredObject>;
+  /** Removes one object. May be called twice. */
+  remove(name: string): Promise<void>;
   /** Removes everything below a prefix that ends with `/`, unfinished puts too. May be called twice. */
   clear(prefix: string): Promise<void>;
   /** Bytes that fit, or null where that cannot be told. */

@@ -76,6 +76,14 @@ export class DirectoryDestination implements Destination {
     }
   }
 
+  async remove(name: string): Promise<void> {
+    try {
+      await rm(this.#path(name), { force: true });
+    } catch (error) {
+      throw this.#failure(error, `remove ${name} in ${this.name}`);
+    }
+  }
+
   async clear(prefix: string): Promise<void> {
     const folder = this.#path(prefix.slice(0, -1));
     try {

@@ -12,6 +12,7 @@ const row = z.object({
   contentLevel: z.number(),
   objectLevel: z.number().nullable(),
   provenAt: z.string().nullable(),
+  pinned: z.boolean(),
 });
 
 export const backupList = defineList({
@@ -36,6 +37,7 @@ export const backupList = defineList({
       contentLevel: backup.contentLevel ?? 1,
       objectLevel: backup.objectLevel,
       provenAt: backup.provenAt === null ? null : new Date(backup.provenAt).toISOString(),
+      pinned: backup.pinned,
     }));
     yield { rows, total: found.length, next: args.from + args.limit < found.length ? String(args.from + args.limit) : null };
   },
@@ -48,7 +50,7 @@ export const backupList = defineList({
       table(
         [{ title: 'Backup' }, { title: 'Taken' }, { title: 'Size', align: 'right' }, { title: 'Content' }, { title: 'Stored' }],
         page.rows.map((backup): Line[] => [
-          [{ code: backup.id }, ` ${backup.destination}`],
+          [{ code: backup.id }, ` ${backup.destination}${backup.pinned ? ' 📌' : ''}`],
           [{ time: Date.parse(backup.databaseAt) }],
           [sizeText(backup.bytes)],
           [`content L${backup.contentLevel}`],
