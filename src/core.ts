@@ -268,6 +268,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     store,
     channels,
     undelivered: () => alerts.undelivered(),
+    backups: () => (config.current.backup === undefined ? null : backups().list()),
     clock,
     others: { room: (synapse) => hooks.looks.room(synapse), crypto: (synapse) => hooks.looks.crypto(synapse) },
   });

@@ -59,6 +59,7 @@ export const alertTable = {
     "this machine's clock and the homeserver's differ",
     'Is time synchronisation (chrony, NTP) running on both?',
   ),
+  'doctor.backups': alert('critical', 'there is no young proven backup', '`!backup create` makes one.'),
   'doctor.channels': alert('warning', 'alerts cannot leave the homeserver', '`!server doctor --send-test` tries each channel.'),
 } as const satisfies Record<string, AlertRecord>;
 

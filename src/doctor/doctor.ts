@@ -3,6 +3,8 @@ import type { Clock } from '../clock.ts';
 import type { Config } from '../config/schema.ts';
 import { asFailure } from '../failures/failure.ts';
 import type { Synapse } from '../homeserver/synapse/synapse.ts';
+import type { BackupRow } from '../store/backups.ts';
+import { lookAtBackups } from './backups.ts';
 import { lookAtChannels } from './channels.ts';
 import { lookAtClock, lookAtHomeserver, lookAtRateLimit, lookAtToken, lookWhetherAdmin } from './homeserver.ts';
 import { fail, lineNames, skipped, type Finding, type Line, type LineName } from './line.ts';
@@ -16,6 +18,8 @@ export interface DoctorOptions {
   channels: () => readonly AlertChannel[];
   /** What channels have not taken, by name. */
   undelivered: () => ReadonlyMap<string, { count: number; since: number }>;
+  /** What the catalogue knows, newest first; null where no place for backups is configured. */
+  backups: () => readonly BackupRow[] | null;
   clock: Clock;
   /** Lines that other parts know how to look at. */
   others: Readonly<Record<'room' | 'crypto', (homeserver: Synapse) => Promise<Finding>>>;
@@ -43,7 +47,7 @@ export class Doctor {
   }
 
   #lookOf(name: LineName, homeserver: Synapse | null, first: Line): () => Promise<Finding> {
-    const { config, store, channels, undelivered, clock, others } = this.#options;
+    const { config, store, channels, undelivered, backups, clock, others } = this.#options;
     if (remote.has(name) && (homeserver === null || first.state === 'fail'))
       return () => Promise.resolve(skipped(homeserver === null ? 'no homeserver is configured' : 'the homeserver does not answer'));
     const looks: Record<Exclude<LineName, 'homeserver'>, (hs: Synapse) => Promise<Finding>> = {
@@ -55,6 +59,7 @@ export class Doctor {
       store: () => Promise.resolve(lookAtStore(store)),
       disk: () => lookAtDisk(config().dataDir),
       clock: () => lookAtClock(config(), clock),
+      backups: () => Promise.resolve(lookAtBackups(backups(), clock.now())),
       channels: () => Promise.resolve(lookAtChannels(channels(), undelivered(), clock.now())),
     };
     const look = looks[name as Exclude<LineName, 'homeserver'>];

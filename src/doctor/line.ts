@@ -1,5 +1,8 @@
 /** What is looked at, in the order in which it is shown. */
-export const lineNames = ['homeserver', 'token', 'admin', 'rate-limit', 'room', 'crypto', 'store', 'disk', 'clock', 'channels'] as const;
+export const lineNames = [
+  ...(['homeserver', 'token', 'admin', 'rate-limit', 'room', 'crypto'] as const),
+  ...(['store', 'disk', 'clock', 'backups', 'channels'] as const),
+] as const;
 export type LineName = (typeof lineNames)[number];
 
 /** What a look came to. `skipped`: it cannot be known now, because of something that another line tells. */

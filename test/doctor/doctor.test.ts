@@ -8,6 +8,7 @@ import { Alerts } from '../../src/alerts/alerts.ts';
 import type { AlertChannel } from '../../src/alerts/channel.ts';
 import { systemClock, systemIds } from '../../src/clock.ts';
 import { configSchema } from '../../src/config/schema.ts';
+import { lookAtBackups } from '../../src/doctor/backups.ts';
 import { lookAtChannels } from '../../src/doctor/channels.ts';
 import { Doctor } from '../../src/doctor/doctor.ts';
 import { lookAtClock } from '../../src/doctor/homeserver.ts';
@@ -15,6 +16,7 @@ import { ok, skipped, type Line } from '../../src/doctor/line.ts';
 import { lookAtDisk, lookAtStore } from '../../src/doctor/store.ts';
 import { report } from '../../src/doctor/watch.ts';
 import { AlertMessages } from '../../src/store/alert-messages.ts';
+import type { BackupRow } from '../../src/store/backups.ts';
 import { AlertStore } from '../../src/store/alerts.ts';
 import { Store } from '../../src/store/store.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
@@ -51,6 +53,28 @@ describe('the channels', () => {
     ['one of two that is behind for long', [channel('ntfy'), channel('smtp')], late('ntfy'), 16 * minute, 'warn'],
   ])('%s', (_, channels, undelivered, now, state) => {
     expect(lookAtChannels(channels, undelivered, now).state).toBe(state);
+  });
+});
+
+describe('the backups', () => {
+  const hour = 60 * minute;
+  const now = Date.UTC(2026, 10, 25);
+  const taken = (hoursAgo: number, contentLevel = 3, objectLevel: number | null = 1): BackupRow => ({
+    ...{ id: `made${hoursAgo}`, destination: 'disk', state: 'complete', startedAt: now, finishedAt: now, bytes: 1, manifest: '' },
+    ...{ databaseAt: now - hoursAgo * hour, contentLevel, objectLevel, provenAt: now, pinned: false },
+  });
+  test.each<[string, BackupRow[] | null, string, string]>([
+    ['not configured', null, 'skipped', 'no place'],
+    ['none', [], 'fail', 'there is no backup'],
+    ['one of last night', [taken(26 - 0.01)], 'ok', 'made25.99 in disk, is 26 h old'],
+    ['one that is late', [taken(26)], 'warn', 'made26'],
+    ['one that is two nights old', [taken(50)], 'fail', 'made50 in disk, is 2 d old'],
+    ['a newer one that is not proven', [taken(1, 2), taken(51)], 'fail', 'made51'],
+    ['a newer one whose objects are not what was stored', [taken(1, 3, null), taken(2)], 'ok', 'made2 '],
+    ['none that is proven', [taken(1, 1), taken(2, 3, null)], 'fail', 'none of 2'],
+    ['one of the future', [taken(-3)], 'ok', 'made-3'],
+  ])('%s', (_, rows, state, words) => {
+    expect(lookAtBackups(rows, now)).toMatchObject({ state, detail: expect.stringContaining(words) });
   });
 });
 
@@ -94,6 +118,7 @@ test('a look that throws or hangs is a line that fails', async () => {
     store: { isWritable: () => false },
     channels: () => [],
     undelivered: () => new Map(),
+    backups: () => null,
     clock: { ...systemClock, sleep: (_ms, signal) => (signal?.aborted === true ? hanging : Promise.resolve()) },
     others: { room: () => hanging, crypto: () => hanging },
   });

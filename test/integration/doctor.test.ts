@@ -29,7 +29,7 @@ afterAll(async () => {
   await home.dispose();
 });
 
-const names = ['homeserver', 'token', 'admin', 'rate-limit', 'room', 'crypto', 'store', 'disk', 'clock', 'channels'];
+const names = ['homeserver', 'token', 'admin', 'rate-limit', 'room', 'crypto', 'store', 'disk', 'clock', 'backups', 'channels'];
 
 interface Document {
   healthy: boolean;

@@ -142,6 +142,17 @@ test('a dry run removes nothing and says why each stays; what is pinned stays', 
   expect(made.flatMap(filesOf)).toEqual(before);
 });
 
+test('the doctor tells how old the newest proven one is, and fails when it is too old', () => {
+  const reset = copied();
+  const line = (): string => /backups: .*/.exec(steward('doctor').out)?.[0] ?? '';
+  expect(line()).toMatch(new RegExp(`the newest proven backup, ${made[2] ?? ''} in disk, is \\d+ (?:s|min) old`));
+  for (const id of made) aged(id, 3);
+  expect(line()).toContain('is 3 d old → ');
+  inStore((store) => store.exec('UPDATE backups SET content_level = 2'));
+  expect(line()).toContain('none of 3 backups is proven');
+  reset();
+});
+
 test('asked for in the shell without a room it is not run', () => {
   expect(steward('backup', 'prune')).toMatchObject({ status: 3, out: expect.stringContaining('approval.no-room') });
   expect(made.map(exists)).toEqual([true, true, true]);
