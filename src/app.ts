@@ -14,6 +14,7 @@ import { RoomCarrier } from './matrix/carrier.ts';
 import { Connection } from './matrix/connection.ts';
 import { Encryption } from './matrix/crypto/encryption.ts';
 import { Identities } from './matrix/crypto/identities.ts';
+import { Declining } from './matrix/declining.ts';
 import { DirectMessages } from './matrix/direct.ts';
 import { descriptionsOf, descriptionType } from './matrix/descriptions.ts';
 import { eventReader } from './matrix/event-reader.ts';
@@ -33,6 +34,7 @@ import { DirectRooms } from './store/direct-rooms.ts';
 import { Disclosures } from './store/disclosures.ts';
 import type { SettledJob } from './workflow/job.ts';
 import { Facts } from './store/facts.ts';
+import { Invitations } from './store/invitations.ts';
 import { Inbox } from './store/inbox.ts';
 import { Outbox } from './store/outbox.ts';
 import { Posts } from './store/posts.ts';
@@ -157,6 +159,7 @@ export async function startDaemon({ configPath }: { configPath: string }): Promi
 export async function openLocalSession(configPath: string): Promise<ShellSession> {
   const core = await openCore(new Reloadable(configPath, process.env), silentLog);
   const session = core.session();
+  await core.jobs.recoverShell();
   return {
     run: (request) => session.run(request),
     decide: (jobId, yes) => session.decide(jobId, yes),
@@ -304,6 +307,13 @@ export function openRoom(core: Core, connect = connectTo, kept?: Encryption): Ro
     buttons: { alert: alertButton(alerts, () => config.current, core.lockDown), disclosed: direct.button },
     holdsSecret: (line) => holdsSecret(line) || mayHoldPassword(core.registry, line),
   });
+  const invitations = new Invitations(store);
+  const declining = new Declining({
+    ...{ client: clientNow, roomId, store, invitations, clock, ids, log },
+    announce: (cause, reply) => {
+      admin.announce(cause, reply);
+    },
+  });
   let isFirst = true;
   /** When the last batch has been handed on. */
   let heard = Promise.resolve();
@@ -317,6 +327,7 @@ export function openRoom(core: Core, connect = connectTo, kept?: Encryption): Ro
       encryption,
       identities,
       undecryptable,
+      invitations,
       clock,
       guard,
       roomId,
@@ -352,7 +363,7 @@ export function openRoom(core: Core, connect = connectTo, kept?: Encryption): Ro
       });
       for (const changed of batch.changedIdentities)
         alerts.happened({ id: changed === userId ? 'identity.replaced' : 'identity.changed', subject: changed, detail: changed });
-      for (const invitation of batch.invitations) if (invitation.roomId !== roomId) void admin.decline(invitation);
+      if (batch.isInvited) declining.kick();
     },
     ready: () => {
       log.info('ready', { room_id: roomId, user_id: userId });
@@ -363,6 +374,7 @@ export function openRoom(core: Core, connect = connectTo, kept?: Encryption): Ro
       // What came while Steward was away may take back what is about to run.
       void Promise.race([heard.then(() => admin.idle()), clock.sleep(5 * second)]).then(() => core.jobs.recover());
       void publishDescriptions(core, clientNow(), facts, roomId, userId);
+      declining.kick();
       sender.kick();
     },
     degraded: (failure) => {
@@ -424,6 +436,7 @@ export function openRoom(core: Core, connect = connectTo, kept?: Encryption): Ro
       await Promise.race([core.handovers.idle(), clock.sleep(second)]);
       await Promise.race([sender.idle(), clock.sleep(3 * second)]);
       sender.stop();
+      declining.stop();
       await Promise.race([encryption.idle(), clock.sleep(3 * second)]);
     },
   };

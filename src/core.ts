@@ -305,6 +305,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     identityChanged: (person) => identityStanding(pins, config.current, person) === 'changed',
     knownIdentity: (userId) => pins.get(userId)?.identity ?? null,
     encrypted: () => hooks.room()?.encrypted ?? false,
+    isRoomHeard: () => hooks.room() !== null,
     isRemoved: (eventId) => inbox.isRemoved(eventId),
     approved: (job) => {
       // After the transaction that this may stand in.
@@ -425,6 +426,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
       },
     },
     objection: (job) => approvals.objection(job),
+    isVetoHeard: (job) => approvals.isVetoHeard(job),
     lockOf: (command) => registry.find(command)?.lock ?? 'none',
     executeWithin: () => config.current.approval.execution,
   });

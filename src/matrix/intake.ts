@@ -2,6 +2,7 @@ import type { Clock } from '../clock.ts';
 import type { DirectRooms } from '../store/direct-rooms.ts';
 import type { RoomGuard } from '../room/guard.ts';
 import type { Facts } from '../store/facts.ts';
+import type { Invitation, Invitations } from '../store/invitations.ts';
 import type { Inbox, InboxEvent } from '../store/inbox.ts';
 import type { Store } from '../store/store.ts';
 import type { Undecryptable } from '../store/undecryptable.ts';
@@ -12,15 +13,11 @@ import type { Identities } from './crypto/identities.ts';
 import { readMessage, type Addressing, type Locked } from './message.ts';
 import { sessionOf, type RoomEvent, type SyncAnswer } from './sync-types.ts';
 
-export interface Invitation {
-  roomId: string;
-  inviter: string;
-}
-
 /** What a batch brought, beside the events that are in the inbox now. */
 export interface Batch {
   fresh: InboxEvent[];
-  invitations: Invitation[];
+  /** Whether there are new invitations. */
+  isInvited: boolean;
   /** Accounts of `people:` that have another cross-signing identity than before. */
   changedIdentities: string[];
 }
@@ -36,6 +33,7 @@ export interface IntakeOptions {
   encryption: Encryption;
   identities: Identities;
   undecryptable: Undecryptable;
+  invitations: Invitations;
   clock: Clock;
   guard: RoomGuard;
   roomId: string;
@@ -120,7 +118,9 @@ export class Intake {
     const fresh = [...taken.rows, ...this.#directReactions(answer)].filter((row) => inbox.add(row));
     for (const row of fresh) if (row.type === 'm.room.redaction') this.#takenBack(row);
     this.#firstBatch = false;
-    return { fresh, invitations: this.#invitations(answer), changedIdentities: identities.note(taken.identities) };
+    const invited = this.#invitations(answer);
+    for (const invitation of invited) this.#options.invitations.add(invitation);
+    return { fresh, isInvited: invited.length > 0, changedIdentities: identities.note(taken.identities) };
   }
 
   /** What is removed before its turn, or before it has come at all, is as if it had never been said. */
@@ -158,9 +158,12 @@ export class Intake {
     });
   }
 
+  /** To rooms other than the admin room. */
   #invitations(answer: SyncAnswer): Invitation[] {
-    const { userId } = this.#options.addressing();
-    return Object.entries(answer.rooms?.invite ?? {}).map(([roomId, room]) => ({
+    const { addressing, roomId: ours } = this.#options;
+    const { userId } = addressing();
+    const invited = Object.entries(answer.rooms?.invite ?? {}).filter(([roomId]) => roomId !== ours);
+    return invited.map(([roomId, room]) => ({
       roomId,
       inviter:
         room.invite_state?.events?.find(

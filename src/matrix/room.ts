@@ -21,10 +21,9 @@ import { RateLimit } from '../commands/rate-limit.ts';
 import type { Jobs } from '../workflow/jobs.ts';
 import { operatorAccounts, personOf } from '../workflow/roles.ts';
 import { plainKey, Reactions } from './reactions.ts';
-import { MatrixRequestError, type MatrixClient } from './client.ts';
+import type { MatrixClient } from './client.ts';
 import type { EventReader } from './event-reader.ts';
 import type { Exports } from './exports.ts';
-import type { Invitation } from './intake.ts';
 import { itemsFor } from './items.ts';
 import type { Locked, Reading, RoomCommand } from './message.ts';
 import type { Place } from './outgoing.ts';
@@ -65,8 +64,6 @@ const missedInOne = 50;
 const progressEvery = 3000;
 /** Milliseconds after which a command shows that it is under way. */
 const hourglassAfter = 1000;
-/** How often an invitation is declined before it is left alone: for about an hour. */
-const declineTries = 20;
 /** Milliseconds until an event is tried again that the store had no space for. */
 const storeRetry = 5000;
 
@@ -94,6 +91,8 @@ export class AdminRoom {
   readonly #options: RoomOptions;
   /** A person's commands run in the order in which they were typed. */
   readonly #turns = new Map<string, Promise<void>>();
+  /** What waits for nobody's turn. */
+  readonly #aside = new Set<Promise<void>>();
   readonly #progress = new Map<string, { at: number; edits: number }>();
 
   readonly #reactions: Reactions;
@@ -131,6 +130,13 @@ export class AdminRoom {
         this.#takeBack(event);
         continue;
       }
+      if (event.type === 'm.reaction' || isVeto(event)) {
+        // Nor may a refusal be late because its sender's last command takes long.
+        const handled = this.#handleOne(event);
+        this.#aside.add(handled);
+        void handled.finally(() => this.#aside.delete(handled));
+        continue;
+      }
       const turn = (this.#turns.get(event.sender) ?? Promise.resolve()).then(() => this.#handleOne(event));
       this.#turns.set(event.sender, turn);
       void turn.finally(() => {
@@ -141,7 +147,7 @@ export class AdminRoom {
 
   /** Resolves when every event that was given has been handled. */
   async idle(): Promise<void> {
-    await Promise.all(this.#turns.values());
+    await Promise.all([...this.#turns.values(), ...this.#aside]);
   }
 
   /** In the transaction that makes a job or shows it again: asks those who may approve it. */
@@ -225,38 +231,6 @@ export class AdminRoom {
     if (reply.data !== undefined) return exports.write(reply.data.name, reply.data.chunks);
     const long = writer.tooLong(reply);
     return long === null ? null : exports.write(nameOfLong(reply), asChunks(long));
-  }
-
-  /** Declines an invitation to another room, and tells. Tried again while that may help: no sync brings it a second time. */
-  async decline(invitation: Invitation): Promise<void> {
-    const { client, clock, log } = this.#options;
-    for (let attempt = 0; attempt < declineTries; attempt += 1) {
-      try {
-        await client().leave(invitation.roomId);
-        this.#tellDeclined(invitation);
-        return;
-      } catch (error) {
-        log.warn('an invitation could not be declined', { room_id: invitation.roomId, attempt: attempt + 1, error });
-        if (error instanceof MatrixRequestError && !error.isTemporary && !error.isUnknownToken) return;
-      }
-      await clock.sleep(Math.min(5 * 60_000, 2000 * 2 ** attempt));
-    }
-  }
-
-  #tellDeclined(invitation: Invitation): void {
-    this.announce(`invite-${invitation.roomId}-${invitation.inviter}`, {
-      command: null,
-      outcome: 'done',
-      parts: [
-        text(
-          'I was invited to ',
-          { id: invitation.roomId },
-          ' by ',
-          { id: invitation.inviter },
-          ' and declined. I work in this room only.',
-        ),
-      ],
-    });
   }
 
   async #handleOne(event: InboxEvent): Promise<void> {
@@ -567,6 +541,12 @@ export class AdminRoom {
   #placeOfEvent(event: InboxEvent, threadId: string | null): Place {
     return { roomId: event.roomId, replyTo: event.eventId, threadId };
   }
+}
+
+/** Whether it is a command that refuses. */
+function isVeto({ type, content }: InboxEvent): boolean {
+  const { kind, command } = content as { kind?: string; command?: RoomCommand };
+  return type === 'm.room.message' && kind === 'command' && /^(?:approval\s+)?veto\b/iu.test(command?.line.trim() ?? '');
 }
 
 async function* asChunks(body: string): AsyncGenerator<string> {

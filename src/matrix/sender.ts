@@ -39,6 +39,9 @@ export interface RoomCipher {
   ): Promise<Record<string, unknown>>;
 }
 
+/** How often an entry is refused before the homeserver until it is seen whether another one gets through. */
+const mostRefusals = 3;
+
 /**
  * Sends what is in the outbox, in order, each entry under its own transaction id, until the server has it or says that
  * it never will. What cannot be sent now waits; nothing overtakes it.
@@ -51,6 +54,8 @@ export class Sender {
   readonly #stop = new AbortController();
   #nap = new AbortController();
   #asked = false;
+  /** How often something before the homeserver has refused the entry that is next. */
+  #refusals = { seq: 0, count: 0 };
 
   constructor(options: SenderOptions) {
     this.#options = options;
@@ -118,18 +123,47 @@ export class Sender {
       });
     } catch (error) {
       const isFinal = error instanceof NeverSent || (error instanceof MatrixRequestError && !error.isTemporary && !error.isUnknownToken);
-      if (!isFinal) throw error;
+      if (!isFinal && !(await this.#isRefusedAlone(entry, error))) throw error;
       // The same reaction is there already, which is what was wanted.
       const { status, errcode } = error instanceof MatrixRequestError ? error : { status: null, errcode: null };
       if (errcode !== 'M_DUPLICATE_ANNOTATION')
         log.error('the homeserver refuses an event', { status: status ?? 0, errcode: errcode ?? '' });
       store.transaction(() => {
-        outbox.failed(entry.seq, error.message, clock.now());
+        outbox.failed(entry.seq, (error as Error).message, clock.now());
         refused(entry);
       });
       return;
     }
     if (entry.file !== null) await rm(entry.file, { force: true });
+  }
+
+  /**
+   * Whether something before the homeserver refuses this very entry, again and again, and takes a word about that in its
+   * place: what is behind the entry must not wait for it. Where it takes nothing, all wait.
+   */
+  async #isRefusedAlone(entry: OutboxEntry, error: unknown): Promise<boolean> {
+    if (!(error instanceof MatrixRequestError) || !error.isRefusedBetween) return false;
+    this.#refusals = { seq: entry.seq, count: this.#refusals.seq === entry.seq ? this.#refusals.count + 1 : 1 };
+    if (this.#refusals.count < mostRefusals) return false;
+    const relation = (entry.content['m.relates_to'] as { 'm.in_reply_to'?: unknown } | undefined)?.['m.in_reply_to'];
+    const what = entry.kind === 'm.reaction' ? 'reaction' : entry.kind === 'redaction' ? 'removal' : 'message';
+    const content = {
+      msgtype: 'm.notice',
+      body: `Something before the homeserver refuses a ${what} of mine (status ${error.status ?? 0}); it is not sent.`,
+      'm.mentions': {},
+      ...(relation === undefined ? {} : { 'm.relates_to': { 'm.in_reply_to': relation } }),
+    };
+    return this.#put(`${entry.txnId}-refused`, entry.roomId, content).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  /** A message that is in no outbox. */
+  async #put(txnId: string, roomId: string, content: Record<string, unknown>): Promise<void> {
+    const { cipher, client } = this.#options;
+    if (!cipher.isEncrypted(roomId)) await client().send(roomId, 'm.room.message', txnId, content);
+    else await client().send(roomId, 'm.room.encrypted', txnId, await cipher.encrypt(roomId, 'm.room.message', content, () => undefined));
   }
 
   async #send(entry: OutboxEntry): Promise<string> {

@@ -430,4 +430,14 @@ export const migrations: readonly Migration[] = [
       ALTER TABLE backups ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
     `,
   },
+  {
+    since: '0.2.0',
+    sql: `
+      -- Invitations to other rooms that are not declined yet.
+      CREATE TABLE invitations (
+        room_id TEXT PRIMARY KEY,
+        inviter TEXT NOT NULL
+      ) STRICT;
+    `,
+  },
 ];

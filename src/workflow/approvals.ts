@@ -51,6 +51,8 @@ export interface ApprovalsOptions {
   config: () => Config;
   /** Whether the admin room is encrypted. */
   encrypted: () => boolean;
+  /** Whether Steward is connected to the admin room. */
+  isRoomHeard: () => boolean;
   /** Whether the cross-signing identity of a person is another than the one that is known. */
   identityChanged: (person: string) => boolean;
   /** The cross-signing identity that is known for an account, as `Trust` names one; null as long as none is. */
@@ -254,6 +256,11 @@ export class Approvals {
     if (lost !== null || approval === null || approval.place === 'terminal') return lost;
     const gone = this.decisions(job.id).find(({ person, verdict }) => verdict === 'approve' && !this.#mayGive(job, approval, person));
     return gone === undefined ? null : { kind: 'role-lost', person: gone.person };
+  }
+
+  /** Whether a refusal of a job is heard now: in the terminal always, in the room as long as Steward is connected. */
+  isVetoHeard(job: Job): boolean {
+    return this.get(job.id)?.place !== 'room' || this.#options.isRoomHeard();
   }
 
   /** From the moment when a job begins to run, whoever it can give control over is out of approving. */

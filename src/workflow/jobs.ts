@@ -77,6 +77,8 @@ export interface JobsOptions {
   events: JobEvents;
   /** Why a job must not run any more though it was approved: a role that went. Null when it may. */
   objection: (job: Job) => Ending | null;
+  /** Whether somebody who refuses the job now is heard. */
+  isVetoHeard: (job: Job) => boolean;
   /** The lock that a command holds, `none` for none: those that hold one run one after the other. */
   lockOf: (command: string) => string;
   /** Milliseconds after which an approved job that never ran is not run any more. */
@@ -259,6 +261,22 @@ export class Jobs {
     }
   }
 
+  /**
+   * The same for a shell that took the store: what a killed one left there. What the room was asked, or must be told of, and
+   * what cannot be looked at now, waits for the daemon.
+   */
+  async recoverShell(): Promise<void> {
+    const { approvals, jobs } = this.#options;
+    const isOwn = ({ id, origin, ending }: Job): boolean =>
+      origin.kind === 'shell' && ending?.kind !== 'break-glass' && approvals.get(id)?.place !== 'room';
+    try {
+      for (const job of jobs.inState('running').map(asJob)) if (isOwn(job)) await this.#finishAfterCrash(job, true);
+      for (const job of jobs.inState('pending').map(asJob)) if (isOwn(job)) this.veto(job.id);
+    } catch (error) {
+      this.#options.log.error('the journal cannot be written', { error });
+    }
+  }
+
   /** Waits for what runs, at most `ms` milliseconds; then what still runs is cut off and probed by the next start. */
   async stop(ms: number): Promise<void> {
     const { clock } = this.#options;
@@ -309,7 +327,7 @@ export class Jobs {
     }
   }
 
-  /** Whole after a restart: nobody could veto while Steward was down. */
+  /** Whole after a restart, and again where the room was not heard meanwhile: nobody could veto. */
   async #countDown(job: Job): Promise<void> {
     const { approvals, clock, events } = this.#options;
     const whole = approvals.get(job.id)?.countdown ?? 0;
@@ -317,11 +335,14 @@ export class Jobs {
     const ended = new AbortController();
     this.#countdowns.set(job.id, ended);
     const { signal } = ended;
-    const end = clock.monotonic() + whole;
+    let end = clock.monotonic() + whole;
     try {
       for (let left = whole; left > 0 && !signal.aborted; left = end - clock.monotonic()) {
-        events.countdown(job, left);
+        const isHeard = this.#options.isVetoHeard(job);
+        if (isHeard) events.countdown(job, left);
+        else if (this.#isLate(job)) break;
         await clock.sleep(Math.min(countdownStep, left), signal);
+        if (!isHeard || !this.#options.isVetoHeard(job)) end = clock.monotonic() + whole;
       }
     } finally {
       this.#countdowns.delete(job.id);
@@ -423,7 +444,8 @@ export class Jobs {
     }
   }
 
-  async #finishAfterCrash(job: Job): Promise<void> {
+  /** @param mustKnow whether a job stays as it is where one of its steps cannot be looked at now */
+  async #finishAfterCrash(job: Job, mustKnow = false): Promise<void> {
     const { jobs, log, store } = this.#options;
     const steps: StepRecord[] = [];
     for (const step of jobs.steps(job.id)) {
@@ -431,6 +453,7 @@ export class Jobs {
       else if (step.state === 'waiting') steps.push({ ...step, state: 'failed', failure: recordOf(new Failure('job.interrupted')) });
       else steps.push(step);
     }
+    if (mustKnow && steps.some(({ state }) => state === 'unknown')) return;
     log.warn('a job was cut off and has been looked at', { job_id: job.id, command: job.command, count: steps.length });
     store.transaction(() => {
       for (const step of steps) this.#endStep(job, step);

@@ -173,6 +173,7 @@ describe('a file that the homeserver does not take', () => {
   test.each([
     ['for ever', { status: 403, body: { errcode: 'M_FORBIDDEN', error: 'no uploads' } }],
     ['because of its size', { status: 413, body: { errcode: 'M_TOO_LARGE', error: 'too large' } }],
+    ['because of a proxy', { status: 405, body: '<html><body><h1>405 Not Allowed</h1></body></html>' }],
   ])('%s leaves the password on the host, and that is told', async (_, action) => {
     const steward = await withKey({ proxied: true });
     const name = `refused${action.status}`;

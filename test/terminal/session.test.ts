@@ -88,6 +88,7 @@ function opened(run: (ctx: CommandContext) => Promise<void> = () => Promise.reso
       config: () => config,
       encrypted: () => false,
       isRemoved: () => false,
+      isRoomHeard: () => false,
       identityChanged: () => false,
       knownIdentity: () => null,
     },
@@ -113,6 +114,7 @@ function opened(run: (ctx: CommandContext) => Promise<void> = () => Promise.reso
     },
     objection: () => null,
     lockOf: () => 'none',
+    isVetoHeard: () => true,
     executeWithin: () => 60_000,
   });
   const session = new LocalSession({

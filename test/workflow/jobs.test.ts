@@ -64,6 +64,7 @@ function jobsWith(executor: Partial<Executor>): Jobs {
     },
     objection: () => null,
     lockOf: (command) => (command === 'locking' ? 'backup' : 'none'),
+    isVetoHeard: () => true,
     executeWithin: () => 300_000,
   });
 }

@@ -253,8 +253,8 @@ export class Steward {
     return this.startShell(...words).ended;
   }
 
-  /** A command in the shell that may be interrupted as by Ctrl-C. */
-  startShell(...words: string[]): { interrupt: () => void; ended: Promise<Shown> } {
+  /** A command in the shell that may be interrupted as by Ctrl-C, or killed. */
+  startShell(...words: string[]): { interrupt: () => void; kill: () => void; ended: Promise<Shown> } {
     const [program, ...first] = node;
     const child = spawn(program, [...first, main, ...words, '--config', this.configPath], {
       cwd: this.dir,
@@ -270,6 +270,7 @@ export class Steward {
     );
     return {
       interrupt: () => child.kill('SIGINT'),
+      kill: () => child.kill('SIGKILL'),
       ended: Promise.all([text(child.stdout), text(child.stderr), exit]).then(([out, err, code]) => ({ exit: code, out, err })),
     };
   }

@@ -87,6 +87,7 @@ class World {
       },
       objection: () => null,
       lockOf: () => 'none',
+      isVetoHeard: () => true,
       executeWithin: () => 5 * minute,
     });
     this.scheduler = new Scheduler({
