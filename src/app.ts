@@ -118,6 +118,8 @@ export async function startDaemon({ configPath }: { configPath: string }): Promi
     void opened.connection.run();
     opened.sender.kick();
   };
+  // Without waiting for the homeserver: a restore that was cut off may be why it is down.
+  void core.restores.recover();
   if (room === null) {
     log.warn('no homeserver or room is configured; commands are taken from the shell only');
     await core.jobs.recover();
@@ -158,6 +160,7 @@ export async function startDaemon({ configPath }: { configPath: string }): Promi
 /** The same commands in a process of their own, where no daemon runs. Takes the store. */
 export async function openLocalSession(configPath: string): Promise<ShellSession> {
   const core = await openCore(new Reloadable(configPath, process.env), silentLog);
+  await core.restores.recover();
   const session = core.session();
   await core.jobs.recoverShell();
   return {
@@ -411,8 +414,8 @@ export function openRoom(core: Core, connect = connectTo, kept?: Encryption): Ro
     admin.settled(job);
     if (job.tier === 'catastrophic' && job.startedAt !== null) heads.postNow();
   };
-  hooks.progress = (job, finished) => {
-    admin.progress(job, finished);
+  hooks.progress = (job, finished, words) => {
+    admin.progress(job, finished, words);
   };
   hooks.self = () => ({ syncAge: connection.syncAge, degraded: connection.degraded?.message ?? null, outboxPending: outbox.pending() });
   hooks.device = () => (encryption.isNeeded ? encryption.status() : Promise.resolve(null));

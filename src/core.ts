@@ -1,4 +1,7 @@
 import { Backups } from './backup/backups.ts';
+import { Restores } from './backup/restores.ts';
+import { answersClients } from './homeserver/answers.ts';
+import { RestoreStore } from './store/restores.ts';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { steward } from './audit/audit.ts';
@@ -88,7 +91,7 @@ export interface CoreHooks {
   approved: (job: Job) => void;
   countdown: (job: Job, left: number) => void;
   settled: (job: SettledJob) => void;
-  progress: (job: Job, finished: number) => void;
+  progress: (job: Job, finished: number, words?: string) => void;
   reloaded: (changed: readonly string[]) => void;
   /** Lines of the doctor that other parts know how to look at. */
   looks: Record<'room' | 'crypto', (homeserver: Synapse) => Promise<Finding>>;
@@ -120,6 +123,7 @@ export interface Core {
   lockDown: LockDown;
   /** The admin room now, or null where none is configured. */
   roomId: () => string | null;
+  restores: Restores;
   hooks: CoreHooks;
   jobReply: (job: SettledJob) => Reply;
   /** Reads the configuration again, and writes down why and what changed. */
@@ -260,7 +264,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
   const stack = memoised(
     () => config.current.stack,
     'stack.not-configured',
-    (settings) => new HostStack({ ...settings, copiesDir }, clock),
+    (settings) => new HostStack({ ...settings, copiesDir, restoresDir: join(dataDir, 'restores') }, clock),
   );
   const doctor = new Doctor({
     config: () => config.current,
@@ -295,6 +299,16 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
         timeZone: () => config.current.timeZone,
       }),
   );
+  const restores = new Restores({
+    store: new RestoreStore(store),
+    backups,
+    stack,
+    clock,
+    log,
+    answers: () => answersClients(config.current.homeserver?.url),
+    reattach: () => Promise.resolve([]),
+    recovered: () => undefined,
+  });
   const approvalStore = new ApprovalStore(store);
   const decisions = new Decisions(store);
   const inbox = new Inbox(store);
@@ -359,6 +373,8 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     get backups() {
       return backups();
     },
+    restores,
+    progress: () => undefined,
     registry,
     sink,
     schedules,
@@ -421,8 +437,8 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
         hooks.settled(job);
         handovers.release(targetsOf(job), job.origin);
       },
-      progress: (job, finished) => {
-        hooks.progress(job, finished);
+      progress: (job, finished, words) => {
+        hooks.progress(job, finished, words);
       },
     },
     objection: (job) => approvals.objection(job),
@@ -460,6 +476,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     guard,
     lockDown,
     roomId,
+    restores,
     hooks,
     jobReply: replyOf,
     reload,

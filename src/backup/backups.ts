@@ -158,6 +158,6 @@ export class Backups {
 }
 
 /** The scripts' form of a time: `20261122_021500`. */
-function idAt(at: number): string {
+export function idAt(at: number): string {
   return new Date(at).toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '_');
 }

@@ -70,14 +70,17 @@ export class EpochKeys {
   async opener(): Promise<(header: Buffer) => Promise<Buffer | null>> {
     const { identity } = this.#settings;
     if (identity === undefined) throw new Failure('backup.no-key');
-    const decrypter = new Decrypter();
-    for (const line of identitiesIn(identity)) decrypter.addIdentity(line);
-    const identities: Secret[] = [];
-    for (const epoch of this.#store.epochs()) {
-      const text = await decrypter.decrypt(new Uint8Array(epoch.sealed), 'text').catch(() => null);
-      if (text !== null) identities.push(...identitiesIn(new Secret(text)).map((line) => new Secret(line)));
-    }
-    return keyByIdentities(identities);
+    return keyByIdentities(
+      await epochIdentities(
+        identity,
+        this.#store.epochs().map(({ sealed }) => sealed),
+      ),
+    );
+  }
+
+  /** What opens all epochs, where it is given. */
+  get identity(): Secret | null {
+    return this.#settings.identity ?? null;
   }
 
   async #recipients(): Promise<string[]> {
@@ -85,6 +88,18 @@ export class EpochKeys {
     const own = identity === undefined ? [] : await Promise.all(identitiesIn(identity).map((line) => identityToRecipient(line)));
     return [...new Set([...recipients, ...own])].sort();
   }
+}
+
+/** Private halves of the epochs that an admin's identity opens. */
+export async function epochIdentities(identity: Secret, sealed: readonly Uint8Array[]): Promise<Secret[]> {
+  const decrypter = new Decrypter();
+  for (const line of identitiesIn(identity)) decrypter.addIdentity(line);
+  const identities: Secret[] = [];
+  for (const epoch of sealed) {
+    const text = await decrypter.decrypt(new Uint8Array(epoch), 'text').catch(() => null);
+    if (text !== null) identities.push(...identitiesIn(new Secret(text)).map((line) => new Secret(line)));
+  }
+  return identities;
 }
 
 function identitiesIn(file: Secret): string[] {

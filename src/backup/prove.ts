@@ -92,7 +92,7 @@ export async function compare(
 }
 
 /** Synapse refuses to start on a database whose sequences are behind its streams. */
-async function assertSequencesAhead(scratch: ScratchDatabase, sequences: ReadonlyMap<string, bigint>): Promise<void> {
+export async function assertSequencesAhead(scratch: Pick<Snapshot, 'rows'>, sequences: ReadonlyMap<string, bigint>): Promise<void> {
   const positions = await scratch.rows(
     `SELECT stream_name AS name, max(stream_id)::text AS position FROM stream_positions GROUP BY stream_name`,
   );

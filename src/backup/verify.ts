@@ -79,11 +79,25 @@ export async function hashOf(destination: Destination, name: string, stored: Sto
 
 async function openWhole({ destination, stack, keyOf, signal }: VerifyOptions, object: ManifestObject, manifest: Manifest): Promise<void> {
   if (keyOf === null) throw new Failure('backup.no-key', { attempted: `open ${object.name}` });
-  const stored = createHash('sha256');
-  const content = createHash('sha256');
-  const plain = hashed(opened(hashed(destination.get(object.name), stored, signal), keyOf), content, signal);
+  const plain = openedWhole(destination, object, keyOf, signal);
   if (object.role === 'database') await stack.readDump(manifest.server.database.kind, plain, signal);
   else await pipeline(plain, new Writable({ write: (_chunk, _encoding, done) => done() }));
+}
+
+/**
+ * What an object holds. It is whole, and what was sealed, only when this ends.
+ *
+ * @throws Failure `backup.damaged`, `backup.missing`, `backup.no-key`
+ */
+export async function* openedWhole(
+  destination: Destination,
+  object: Pick<ManifestObject, 'name' | 'stored' | 'source'>,
+  keyOf: (header: Buffer) => Promise<Buffer | null>,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  const stored = createHash('sha256');
+  const content = createHash('sha256');
+  yield* hashed(opened(hashed(destination.get(object.name), stored, signal), keyOf), content, signal);
   if (stored.digest('hex') !== object.stored.sha256 || content.digest('hex') !== object.source.sha256)
     throw changed(destination, object.name);
 }

@@ -37,6 +37,11 @@ import { serverRoomMove } from './server/room/move.ts';
 import { serverRestart } from './server/restart.ts';
 import { serverStatus } from './server/status.ts';
 import { serverVersion } from './server/version.ts';
+import { restoreCutover } from './restore/cutover.ts';
+import { restoreFinish } from './restore/finish.ts';
+import { restoreList } from './restore/list.ts';
+import { restorePrepare } from './restore/prepare.ts';
+import { restoreUndo } from './restore/undo.ts';
 import { undo } from './undo.ts';
 import { userCreate } from './user/create.ts';
 import { userDeactivate, userReactivate } from './user/deactivate.ts';
@@ -96,6 +101,11 @@ const commands: readonly Command[] = [
   backupVerify,
   backupPin,
   backupPrune,
+  restorePrepare,
+  restoreCutover,
+  restoreUndo,
+  restoreFinish,
+  restoreList,
 ];
 
 export const allCommands = (): Registry => new Registry(commands);

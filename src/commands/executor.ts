@@ -30,8 +30,15 @@ export class CommandExecutor implements Executor {
     return plan;
   }
 
-  async run(job: Job, n: number, secrets: ReadonlyMap<string, Secret>): Promise<unknown> {
+  async run(
+    job: Job,
+    n: number,
+    secrets: ReadonlyMap<string, Secret>,
+    _signal: AbortSignal,
+    progress: (words: string) => void,
+  ): Promise<unknown> {
     const ctx = this.#contextOf(job.requester, secrets);
+    ctx.progress = progress;
     const command = commandOf(ctx, job);
     const data = job.plan.items[n]?.data;
     const note = await command.run(ctx, data).catch(unanswered);

@@ -103,6 +103,14 @@ const component = section({
     .optional()
     .describe('Command that restarts it.')
     .meta({ example: ['synctl', 'restart'] }),
+  stop: words
+    .optional()
+    .describe('Command that stops it; a restore needs it.')
+    .meta({ example: ['synctl', 'stop'] }),
+  start: words
+    .optional()
+    .describe('Command that starts it; a restore needs it.')
+    .meta({ example: ['synctl', 'start'] }),
   logs: words
     .optional()
     .describe('Command that writes its log.')
@@ -141,7 +149,9 @@ const stack = section({
   components: z
     .record(z.string().regex(/^[a-z][a-z0-9_-]*$/, 'lower-case letters, digits, _ and -'), component)
     .default({})
-    .describe('What `server restart` and `server logs` act on; nothing when left out.')
+    .describe(
+      'What `server restart` and `server logs` act on, and what a restore stops and starts: all that uses the database, in the order of starting. Not PostgreSQL.',
+    )
     .meta({ example: { synapse: { unit: 'matrix-synapse.service' } } }),
 });
 

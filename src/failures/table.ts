@@ -295,6 +295,41 @@ export const failureTable = {
   ),
   'backup.unreadable': failed('A copy cannot be read to its end.', 'Use another backup; `!backup list` shows which are proven.'),
 
+  'restore.not-found': failed('There is no such restore.', '`!restore list` shows them; `!restore prepare latest` begins one.'),
+  'restore.refused': refused(
+    'The backup cannot be restored here.',
+    'The reason stands in the message; nothing was touched. Is another backup meant? `!backup list`.',
+  ),
+  'restore.state': refused('The restore is not at the step for this.', '`!restore list` shows what can be done next.'),
+  'restore.no-control': refused(
+    'Steward cannot stop and start the homeserver.',
+    'Name all that uses its database in `stack.components`, with `unit`, or with `status`, `stop` and `start`.',
+  ),
+  'restore.no-space': failed('There is too little space for a restore.', 'Make space there. The live server was not touched.', true),
+  'restore.unsafe-name': failed(
+    'A backup holds a name that leads out of its place.',
+    'Nothing of it was put in place. Who could write to the destination? Use another backup.',
+  ),
+  'restore.different': failed(
+    'What was loaded is not what the backup was proven to hold.',
+    'The live server was not touched. Use another backup; look at the disk of the destination.',
+  ),
+  'restore.failed': failed('A step of the restore failed.', 'What the database said stands in the message.', true),
+  'restore.sessions': failed(
+    'Sessions on the database could not be ended.',
+    'Which program holds them? `SELECT * FROM pg_stat_activity` shows it; stop it and try again.',
+    true,
+  ),
+  'restore.rolled-back': failed(
+    'The homeserver did not come up on the restored data; the old ones are in place again.',
+    'The reason stands in the message, and the log of Synapse says more: `!server logs`. The restore is still prepared.',
+  ),
+  'restore.stuck': failed(
+    'The homeserver is between the old data and the restored ones.',
+    'Mend what the message names, then `restore undo` in the shell; Steward tries again by itself at each start.',
+    true,
+  ),
+
   'schedule.not-found': failed('There is no schedule of that name.', '`!schedule list` shows them all.'),
   'schedule.exists': refused('A schedule of that name exists.', '`!schedule list` shows it; choose another name, or remove it first.'),
   'schedule.never': usage('The schedule would never be due.', 'Which day is meant? Date and day of the week must both fit.'),

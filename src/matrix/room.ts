@@ -198,8 +198,8 @@ export class AdminRoom {
     });
   }
 
-  /** One message, edited as the items of a long job end. */
-  progress(job: Job, finished: number): void {
+  /** One message, edited as the items of a long job end, or as it says what it does. */
+  progress(job: Job, finished: number, words?: string): void {
     const { clock, store, writer } = this.#options;
     if (job.origin.kind !== 'room') return;
     const now = clock.monotonic();
@@ -209,7 +209,7 @@ export class AdminRoom {
     state.at = now;
     state.edits += 1;
     store.transaction(() => {
-      writer.progress(job, finished, state.edits);
+      writer.progress(job, words ?? `${finished} of ${job.plan.items.length} done`, state.edits);
     });
     this.#options.sender.kick();
   }

@@ -77,8 +77,8 @@ export class RoomWriter {
   }
 
   /** How far a job is: the first time a message, then edits of it. */
-  progress(job: Job, finished: number, edits: number): void {
-    const line = `⏳ ${job.command}: ${finished} of ${job.plan.items.length} done.`;
+  progress(job: Job, words: string, edits: number): void {
+    const line = `⏳ ${job.command}: ${words}.`;
     const reply: Reply = { command: job.command, outcome: 'waiting', jobId: job.id, parts: [text(line)] };
     const content = contentOf(reply, this.placeOf(job), this.#text(reply));
     const first = txnId(job.id, 'progress-0');

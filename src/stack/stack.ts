@@ -1,3 +1,4 @@
+import type { Secret } from '../config/secret.ts';
 import type { SourceStream } from './stream.ts';
 
 /** Where the homeserver's data are in a database of PostgreSQL. */
@@ -110,8 +111,71 @@ export interface ScratchDatabase extends Snapshot {
   load(data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>;
 }
 
+/** Which databases of one restore there are. */
+export interface RestoreDatabases {
+  /** The one that the homeserver uses. */
+  live: boolean;
+  /** What was loaded, beside it. */
+  prepared: boolean;
+  /** What was live before. */
+  kept: boolean;
+}
+
+/** A file of a restore that would take the place of one of the homeserver's. */
+export interface StagedFile {
+  path: string;
+  /** What the homeserver has there now. */
+  live: 'same' | 'other' | 'none';
+}
+
+/** To the restored side, or back. */
+export type Direction = 'in' | 'out';
+
 /**
- * The place where the homeserver runs. Reading may be repeated at will; `restart` may be called twice.
+ * What a restore does where the homeserver runs. `id` names all that belongs to one restore. Every method may be called again,
+ * also after it was cut off, and then finishes what is missing; what is done already stays done. Nothing of the live homeserver
+ * is touched but by `swapDatabase`, `swapFiles`, `addMedia` and `takeMediaBack`. Failures are of the families `stack` and `restore`.
+ */
+export interface RestorePlace {
+  /**
+   * Loads a dump into a new database beside the live one, in place of what an earlier try left. The one-time keys are none.
+   *
+   * @throws Failure `backup.unreadable`
+   */
+  load(id: string, format: DatabaseDump['format'], data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>;
+  /** A view of what was loaded. */
+  openPrepared(id: string): Promise<Snapshot>;
+  databases(id: string): Promise<RestoreDatabases>;
+  /** Makes the loaded database the live one, keeping that; or back. At once or not at all; sessions are ended, and refused until it is done. */
+  swapDatabase(id: string, direction: Direction): Promise<void>;
+  dropDatabase(id: string, which: 'prepared' | 'kept'): Promise<void>;
+  /** Size and hash of a live media file; null when there is none. */
+  mediaFile(path: string): Promise<Omit<MediaFile, 'path'> | null>;
+  /**
+   * Unpacks files of a tar of media beside the live ones.
+   *
+   * @param wanted by path, those to take
+   * @returns what was taken, hashed on its way
+   * @throws Failure `restore.unsafe-name` for a name that is none of a media file
+   */
+  stageMedia(id: string, tar: AsyncIterable<Uint8Array>, wanted: (path: string) => boolean, signal: AbortSignal): Promise<MediaFile[]>;
+  /** Puts the unpacked media among the live ones; a file that is another there is kept aside. */
+  addMedia(id: string): Promise<void>;
+  takeMediaBack(id: string): Promise<void>;
+  /** Unpacks a tar as `tarFiles` makes it, aside. A file that is none of the homeserver's is left out; of its configuration, the places of database, media and key stay those of today. */
+  stageFiles(id: string, tar: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<StagedFile[]>;
+  /** One file that was unpacked. */
+  readStaged(id: string, path: string): Promise<Buffer | null>;
+  /** Puts the unpacked files in the place of the homeserver's, keeping those; or back. */
+  swapFiles(id: string, direction: Direction): Promise<void>;
+  /** Removes all files and media that this restore has aside, not what is live. */
+  dropFiles(id: string): Promise<void>;
+  /** Bytes free where a database is loaded, and where media are; null where it cannot be told. */
+  free(): Promise<{ database: number | null; media: number | null }>;
+}
+
+/**
+ * The place where the homeserver runs. Reading may be repeated at will; `restart`, `stop` and `start` may be called twice.
  * Failures are of the family `stack`.
  */
 export interface Stack {
@@ -124,6 +188,13 @@ export interface Stack {
   logs(component: string, lines: number): Promise<string>;
   /** Resolves when the restart was taken; whether it runs again is for `components` to say. */
   restart(component: string, signal: AbortSignal): Promise<void>;
+  /** Resolves when it does not run any more. */
+  stop(component: string, signal: AbortSignal): Promise<void>;
+  /** Resolves when the start was taken. */
+  start(component: string, signal: AbortSignal): Promise<void>;
+  readonly restores: RestorePlace;
+  /** The homeserver's registration_shared_secret, which makes accounts; null where it has none. */
+  registrationSecret(): Promise<Secret | null>;
   dumpDatabase(signal: AbortSignal): Promise<DatabaseDump>;
   openSnapshot(): Promise<Snapshot>;
   /** Thumbnails and the like of one media id, as paths below the media path. */

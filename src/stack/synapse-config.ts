@@ -2,6 +2,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { Secret } from '../config/secret.ts';
 import { Failure } from '../failures/failure.ts';
 import type { SqlitePlace } from './stack.ts';
 
@@ -24,6 +25,8 @@ export interface SynapseConfig {
   configFiles: readonly string[];
   includedFiles: readonly string[];
   secretFiles: readonly string[];
+  /** `registration_shared_secret`, or the file that holds it. */
+  registration: { secret: Secret } | { path: string } | null;
 }
 
 const text = z.string().min(1);
@@ -46,6 +49,8 @@ const shape = z.looseObject({
   signing_key_path: z.string().optional(),
   log_config: z.string().nullish(),
   app_service_config_files: z.array(z.string()).nullish(),
+  registration_shared_secret: z.string().nullish(),
+  registration_shared_secret_path: z.string().nullish(),
 });
 
 /** Keys of homeserver.yaml that name a file with a secret: they end so, but for these, which hold none or belong to the operator. */
@@ -93,7 +98,13 @@ export async function readSynapseConfig(paths: readonly string[], workingDir: st
       at,
     ),
     secretFiles: secretFilesIn(merged).map(at),
+    registration: registrationOf(config, at),
   };
+}
+
+function registrationOf(config: z.output<typeof shape>, at: (path: string) => string): SynapseConfig['registration'] {
+  if (config.registration_shared_secret != null) return { secret: new Secret(config.registration_shared_secret) };
+  return config.registration_shared_secret_path == null ? null : { path: at(config.registration_shared_secret_path) };
 }
 
 async function filesOf(path: string): Promise<string[]> {

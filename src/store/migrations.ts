@@ -440,4 +440,23 @@ export const migrations: readonly Migration[] = [
       ) STRICT;
     `,
   },
+  {
+    since: '0.2.0',
+    sql: `
+      -- The journal of restores.
+      CREATE TABLE restores (
+        id TEXT PRIMARY KEY,
+        backup TEXT NOT NULL,
+        destination TEXT NOT NULL,
+        state TEXT NOT NULL,
+        step TEXT,
+        parts TEXT NOT NULL,
+        report TEXT,
+        started_at INTEGER NOT NULL,
+        changed_at INTEGER NOT NULL,
+        cut_over_at INTEGER,
+        downtime INTEGER
+      ) STRICT;
+    `,
+  },
 ];

@@ -18,7 +18,7 @@ export interface Executor {
   /** Makes the plan again from the same inputs. Throws a Failure where it cannot be carried out now. */
   plan(job: Job): Promise<Plan>;
   /** Does one item and reads it back. @returns the command's result */
-  run(job: Job, n: number, secrets: ReadonlyMap<string, Secret>, signal: AbortSignal): Promise<unknown>;
+  run(job: Job, n: number, secrets: ReadonlyMap<string, Secret>, signal: AbortSignal, progress: (words: string) => void): Promise<unknown>;
   /** Looks whether the effect of one item is there. @returns the result, or null when it is not */
   probe(job: Job, n: number): Promise<unknown>;
 }
@@ -54,8 +54,8 @@ export interface JobEvents {
   started(job: Job): void;
   /** Inside the transaction that ends the job: what is written here is kept exactly when the end is. */
   settled(job: SettledJob): void;
-  /** A step of several has ended. */
-  progress(job: Job, finished: number): void;
+  /** A step of several has ended; or, with words, one that is long says what it does. */
+  progress(job: Job, finished: number, words?: string): void;
 }
 
 /** Who decided about a job, and by which event. */
@@ -422,7 +422,9 @@ export class Jobs {
   async #step(job: Job, n: number): Promise<StepRecord | null> {
     const { executor, log, ids } = this.#options;
     try {
-      const result = await executor.run(job, n, this.#secrets.get(job.id) ?? new Map(), this.#stop.signal);
+      const result = await executor.run(job, n, this.#secrets.get(job.id) ?? new Map(), this.#stop.signal, (words) => {
+        this.#options.events.progress(job, n, words);
+      });
       return { n, state: 'done', result, failure: null };
     } catch (error) {
       if (this.#stop.signal.aborted) return null;

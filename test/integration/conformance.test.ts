@@ -134,6 +134,11 @@ const writes: Record<string, { line: string; before: (localpart: string) => Prom
   'backup verify': null,
   'backup pin': null,
   'backup prune': null,
+  // These write to the homeserver's database and files; restore.test.ts tries them.
+  'restore prepare': null,
+  'restore cutover': null,
+  'restore undo': null,
+  'restore finish': null,
 };
 
 test('every write of the registry is tried here', () => {
@@ -267,6 +272,11 @@ test('every example of the registry runs', async () => {
       // They name a job that there is not; test/integration/jobs.test.ts looks at real ones.
       if (name === 'job info' || name === 'job cancel') {
         expect({ example, error: reply.errorId }).toEqual({ example, error: 'job.not-found' });
+        continue;
+      }
+      // Steward has no key here, and may not stop this server; restore.test.ts restores one.
+      if (name.startsWith('restore ') && name !== 'restore list') {
+        expect(reply.errorId).toMatch(/^(backup\.no-key|restore\.not-found)$/);
         continue;
       }
       const undoneAlready = name === 'undo';

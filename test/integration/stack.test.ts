@@ -43,7 +43,16 @@ afterAll(async () => {
 });
 
 const stackWith = (settings: Partial<HostSettings> = {}): HostStack =>
-  new HostStack({ homeserverConfig: [synapse.configPath], components: {}, copiesDir: join(dir, 'copies'), ...settings }, systemClock);
+  new HostStack(
+    {
+      homeserverConfig: [synapse.configPath],
+      components: {},
+      copiesDir: join(dir, 'copies'),
+      restoresDir: join(dir, 'restores'),
+      ...settings,
+    },
+    systemClock,
+  );
 
 describe('the configuration', () => {
   test('is merged as Synapse itself merges it, whole sections by later files', async () => {

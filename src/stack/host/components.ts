@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import type { Clock } from '../../clock.ts';
 import { Failure } from '../../failures/failure.ts';
 import type { ComponentStatus } from '../stack.ts';
 
@@ -21,6 +22,8 @@ export interface ComponentSettings {
   unit?: string | undefined;
   status?: readonly string[] | undefined;
   restart?: readonly string[] | undefined;
+  stop?: readonly string[] | undefined;
+  start?: readonly string[] | undefined;
   logs?: readonly string[] | undefined;
 }
 
@@ -28,6 +31,9 @@ export interface ComponentSettings {
 const readBound = 15_000;
 /** Milliseconds that a restart may take: Synapse may run a migration first. */
 const restartBound = 600_000;
+/** Milliseconds that a component has to be gone after its stop command has ended. */
+const stopBound = 60_000;
+const lookEvery = 100;
 const logAtMost = 1 << 20;
 
 export async function statusOf(name: string, settings: ComponentSettings): Promise<ComponentStatus> {
@@ -62,6 +68,34 @@ export async function restartComponent(name: string, settings: ComponentSettings
   const command = settings.unit === undefined ? settings.restart : ['systemctl', 'restart', settings.unit];
   if (command === undefined) throw uncontrolled(name, 'restart');
   await output(name, 'restart', command, restartBound, signal);
+}
+
+/** Whether it can be stopped and started; null, or the key that is missing. */
+export function missingControl(settings: ComponentSettings): string | null {
+  if (settings.unit !== undefined) return null;
+  return (['status', 'stop', 'start'] as const).find((key) => settings[key] === undefined) ?? null;
+}
+
+/** Ends when it does not run any more. @throws Failure `stack.command-failed`, `stack.no-control` */
+export async function stopComponent(name: string, settings: ComponentSettings, clock: Clock, signal: AbortSignal): Promise<void> {
+  if (!(await statusOf(name, settings)).running) return;
+  const command = settings.unit === undefined ? settings.stop : ['systemctl', 'stop', settings.unit];
+  if (command === undefined) throw uncontrolled(name, 'stop');
+  await output(name, 'stop', command, restartBound, signal);
+  const end = clock.monotonic() + stopBound;
+  while ((await statusOf(name, settings)).running) {
+    if (clock.monotonic() > end)
+      throw new Failure('stack.command-failed', { attempted: `stop ${name}`, reason: `it still runs after ${stopBound / 1000} s` });
+    await clock.sleep(lookEvery, signal);
+    signal.throwIfAborted();
+  }
+}
+
+export async function startComponent(name: string, settings: ComponentSettings, signal: AbortSignal): Promise<void> {
+  if ((await statusOf(name, settings)).running) return;
+  const command = settings.unit === undefined ? settings.start : ['systemctl', 'start', settings.unit];
+  if (command === undefined) throw uncontrolled(name, 'start');
+  await output(name, 'start', command, restartBound, signal);
 }
 
 async function output(name: string, verb: string, command: readonly string[], timeout: number, signal?: AbortSignal): Promise<string> {

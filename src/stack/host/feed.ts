@@ -25,6 +25,7 @@ export async function feedDecompressed({
 }): Promise<void> {
   const zstd = await hasProgram('zstd');
   const child = spawn('/bin/sh', ['-c', zstd ? through : alone, 'sh', ...reader.command], {
+    env: { ...process.env, ...reader.env },
     stdio: ['pipe', 'ignore', 'pipe', 'pipe'],
     // A group of its own, so that all stages can be ended together.
     detached: true,

@@ -13,6 +13,7 @@ import type {
   DatabaseDump,
   DatabaseFacts,
   MediaStream,
+  RestorePlace,
   ScratchDatabase,
   Snapshot,
   Stack,
@@ -20,7 +21,8 @@ import type {
 } from '../stack.ts';
 import { compressedOutput, ownOutput, type SourceStream } from '../stream.ts';
 import { readSynapseConfig, type SynapseConfig } from '../synapse-config.ts';
-import { logsOf, restartComponent, statusOf, type ComponentSettings } from './components.ts';
+import { logsOf, missingControl, restartComponent, startComponent, statusOf, stopComponent, type ComponentSettings } from './components.ts';
+import { HostRestores } from './restore.ts';
 import { pathsOfMedia, tarOfMedia } from './media.ts';
 import { connect, factsOf, majorOf, openSnapshot, powersOf, type Access } from './postgres.ts';
 import { dumpProgram, hasProgram, postgresPrograms } from './programs.ts';
@@ -41,6 +43,8 @@ export interface HostSettings {
   scratchDir?: string | undefined;
   /** A folder of Steward's own for copies of SQLite files; emptied when Steward starts. */
   copiesDir: string;
+  /** A folder of Steward's own for what restores hold aside. */
+  restoresDir: string;
   components: Readonly<Record<string, ComponentSettings>>;
 }
 
@@ -53,9 +57,17 @@ export class HostStack implements Stack {
   readonly #settings: HostSettings;
   readonly #clock: Clock;
 
+  readonly restores: RestorePlace;
+
   constructor(settings: HostSettings, clock: Clock) {
     this.#settings = settings;
     this.#clock = clock;
+    this.restores = new HostRestores({
+      config: () => this.#config(),
+      access: (config) => this.#access(config),
+      postgresPrograms: settings.postgresPrograms,
+      dir: settings.restoresDir,
+    });
   }
 
   async facts(): Promise<StackFacts> {
@@ -87,7 +99,7 @@ export class HostStack implements Stack {
     const config = await this.#config();
     const access = this.#access(config);
     const unreadable = await this.#unreadable(config);
-    const control = Object.keys(this.#settings.components).length;
+    const components = Object.entries(this.#settings.components);
     const grantFiles = unreadable.map((path) => `setfacl -m u:${process.env['USER'] ?? 'steward'}:r ${path}`);
     const dump: Capability = {
       name: 'dump',
@@ -97,11 +109,17 @@ export class HostStack implements Stack {
     };
     const restore: Capability = { name: 'restore', granted: true, missing: [], grant: [] };
     if (access !== null) await this.#addPowers(access, dump, restore);
+    for (const [name, settings] of components) {
+      const key = missingControl(settings);
+      if (key === null) continue;
+      restore.missing = [...restore.missing, `${name} cannot be stopped and started`];
+      restore.grant = [...restore.grant, `stack: { components: { ${name}: { ${key}: […] } } }`];
+    }
     return [
       { name: 'observe', granted: true, missing: [], grant: [] },
       { ...dump, granted: dump.missing.length === 0 },
       { ...restore, granted: restore.missing.length === 0 },
-      control > 0
+      components.length > 0
         ? { name: 'control', granted: true, missing: [], grant: [] }
         : {
             name: 'control',
@@ -122,6 +140,20 @@ export class HostStack implements Stack {
 
   async restart(component: string, signal: AbortSignal): Promise<void> {
     await restartComponent(component, this.#component(component), signal);
+  }
+
+  async stop(component: string, signal: AbortSignal): Promise<void> {
+    await stopComponent(component, this.#component(component), this.#clock, signal);
+  }
+
+  async start(component: string, signal: AbortSignal): Promise<void> {
+    await startComponent(component, this.#component(component), signal);
+  }
+
+  async registrationSecret(): Promise<SecretValue | null> {
+    const { registration } = await this.#config();
+    if (registration === null || 'secret' in registration) return registration?.secret ?? null;
+    return new SecretValue((await this.readFile(registration.path)).toString('utf8').trim());
   }
 
   async dumpDatabase(signal: AbortSignal): Promise<DatabaseDump> {

@@ -160,6 +160,6 @@ export async function powersOf(client: Client, access: Access): Promise<Pick<Cap
   return [dump, restore];
 }
 
-function identifier(name: string): string {
+export function identifier(name: string): string {
   return /^[a-z_][a-z0-9_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`;
 }

@@ -1,0 +1,258 @@
+import { createHash } from 'node:crypto';
+import type { Clock } from '../clock.ts';
+import type { Secret } from '../config/secret.ts';
+import { Failure } from '../failures/failure.ts';
+import type { DatabaseFacts, RestorePlace, Snapshot, Stack, StackFacts } from '../stack/stack.ts';
+import type { PreparedReport, RestorePart } from '../store/restores.ts';
+import { keyByIdentities } from './age.ts';
+import type { Destination } from './destinations/destination.ts';
+import { epochIdentities } from './keys.ts';
+import type { Manifest, ManifestObject, Proof } from './manifest.ts';
+import { assertSequencesAhead, fingerprint } from './prove.ts';
+import { openedWhole } from './verify.ts';
+
+type KeyOf = (header: Buffer) => Promise<Buffer | null>;
+
+export interface PrepareOptions {
+  /** Of the restore. */
+  id: string;
+  manifest: Manifest;
+  proof: Proof | null;
+  destination: Destination;
+  parts: readonly RestorePart[];
+  keyOf: KeyOf;
+  stack: Stack;
+  clock: Clock;
+  signal: AbortSignal;
+  /** Told what is being done, in words. */
+  progress: (words: string) => void;
+}
+
+interface IndexLine {
+  path: string;
+  bytes: number;
+  sha256: string;
+}
+
+/** Media ids that are asked of the database at a time. */
+const page = 500;
+const indexLineAtMost = 4096;
+
+/**
+ * Whether a backup fits this homeserver, before anything of it is opened.
+ *
+ * @param live what its database says of itself, or null where there is none yet
+ * @throws Failure `restore.refused` with the reason
+ */
+export function assertFits(manifest: Manifest, facts: StackFacts, live: DatabaseFacts | null, parts: readonly RestorePart[]): void {
+  const refuse = (reason: string, hint?: string): never => {
+    throw new Failure('restore.refused', { attempted: `restore ${manifest.id}`, reason, ...(hint === undefined ? {} : { hint }) });
+  };
+  const { name, database } = manifest.server;
+  if (name !== facts.serverName) refuse(`it is of ${name}, and this is ${facts.serverName}`);
+  if (!parts.includes('database')) return;
+  const kind = facts.database.kind === 'postgres' ? 'pg_dump' : 'sqlite';
+  if (database.kind !== kind)
+    refuse(
+      `it is of ${database.kind === 'sqlite' ? 'SQLite' : 'PostgreSQL'}, and the homeserver uses ${kind === 'sqlite' ? 'SQLite' : 'PostgreSQL'}`,
+    );
+  if (database.encoding !== null && database.encoding !== 'UTF8') refuse(`its encoding is ${database.encoding}, and Synapse wants UTF8`);
+  if (live === null) return;
+  if (database.schemaVersion > live.schemaVersion)
+    refuse(
+      `its schema has the number ${database.schemaVersion}, and the Synapse that is installed has ${live.schemaVersion}`,
+      'Upgrade Synapse first, to the version that the backup is of or a newer one.',
+    );
+  if (database.major !== null && live.major !== null && database.major > live.major)
+    refuse(
+      `it is of PostgreSQL ${database.major}, and the server is version ${live.major}`,
+      'A dump loads into the same major version or a newer one.',
+    );
+}
+
+/**
+ * Finds the keys of a backup's objects by an admin's identity.
+ *
+ * @throws Failure `backup.no-key` when it opens none, `backup.damaged`
+ */
+export async function unlock(manifest: Manifest, destination: Destination, identity: Secret): Promise<KeyOf> {
+  const sealed: Buffer[] = [];
+  for (const { object, stored } of manifest.epochs) {
+    const content = await whole(destination.get(object), 1 << 20);
+    if (createHash('sha256').update(content).digest('hex') !== stored.sha256)
+      throw new Failure('backup.damaged', { attempted: `read ${object}`, reason: 'its content is not what was stored' });
+    sealed.push(content);
+  }
+  const identities = await epochIdentities(identity, sealed);
+  if (identities.length === 0)
+    throw new Failure('backup.no-key', { attempted: `open ${manifest.id}`, reason: 'the key that was given opens none of its keys' });
+  return keyByIdentities(identities);
+}
+
+/** Loads all that was chosen beside what is live, and checks it. Whatever it throws, the caller takes away what is there of it. */
+export async function prepare(options: PrepareOptions): Promise<PreparedReport> {
+  const { manifest, parts, stack, clock, progress } = options;
+  const started = clock.monotonic();
+  const report = {
+    serverName: manifest.server.name,
+    databaseAt: Date.parse(manifest.databaseAt),
+    ...{ tables: 0, rows: 0, lastEvent: null as number | null, media: 0, mediaBytes: 0, mediaMissing: 0 },
+    files: [] as string[],
+    remarks: [] as string[],
+  };
+  progress('keys, configuration and secrets');
+  await prepareFiles(options, report);
+  if (parts.includes('database')) {
+    progress('the database is loaded');
+    await prepareDatabase(options, report);
+  }
+  if (parts.includes('media')) {
+    progress('media are compared');
+    const view = parts.includes('database') ? await stack.restores.openPrepared(options.id) : await stack.openSnapshot();
+    try {
+      await prepareMedia(options, view, report);
+    } finally {
+      await view.close();
+    }
+    if (manifest.media.elsewhere.length > 0) report.remarks.push(`media in ${manifest.media.elsewhere.join(', ')} are not in the backup`);
+  }
+  return { ...report, seconds: Math.round((clock.monotonic() - started) / 100) / 10 };
+}
+
+type Report = Omit<PreparedReport, 'seconds' | 'files' | 'remarks'> & { files: string[]; remarks: string[] };
+
+async function prepareFiles({ id, manifest, destination, parts, keyOf, stack, signal }: PrepareOptions, report: Report): Promise<void> {
+  const roles = { keys: 'signing-key', config: 'config', secrets: 'secrets' } as const;
+  for (const [part, role] of Object.entries(roles) as [keyof typeof roles, ManifestObject['role']][]) {
+    if (!parts.includes(part)) continue;
+    for (const object of manifest.objects.filter((candidate) => candidate.role === role)) {
+      const staged = await stack.restores.stageFiles(id, openedWhole(destination, object, keyOf, signal), signal);
+      report.files.push(...staged.filter(({ live }) => live !== 'same').map(({ path }) => path));
+      if (role === 'signing-key' && staged.some(({ live }) => live === 'other'))
+        report.remarks.push(
+          'the signing key is another one than today’s: put the public half of today’s under `old_signing_keys`, or leave it with `--only` without keys',
+        );
+    }
+  }
+}
+
+async function prepareDatabase({ id, manifest, proof, destination, keyOf, stack, signal }: PrepareOptions, report: Report): Promise<void> {
+  const { kind } = manifest.server.database;
+  const object = manifest.objects.find(({ role }) => role === 'database');
+  if (object === undefined) throw new Failure('backup.damaged', { attempted: `restore ${manifest.id}`, reason: 'it names no database' });
+  const place: RestorePlace = stack.restores;
+  await place.load(id, kind, openedWhole(destination, object, keyOf, signal), signal);
+  const view = await place.openPrepared(id);
+  try {
+    const different = (reason: string): Failure => new Failure('restore.different', { attempted: `load ${manifest.id}`, reason });
+    if (kind === 'sqlite') {
+      const [check] = await view.rows('PRAGMA integrity_check');
+      if (check?.['integrity_check'] !== 'ok') throw different(`SQLite finds it damaged: ${String(check?.['integrity_check'])}`);
+    }
+    const found = await fingerprint(view, kind);
+    report.tables = found.rows.size;
+    report.rows = [...found.rows.values()].reduce((sum, count) => sum + count, 0);
+    if (proof !== null && proof.content.level >= 3 && (proof.content.tables !== report.tables || proof.content.rows !== report.rows))
+      throw different(
+        `it has ${report.rows} rows in ${report.tables} tables, and was proven with ${proof.content.rows} in ${proof.content.tables}`,
+      );
+    if (kind === 'pg_dump') await assertSequencesAhead(view, found.sequences);
+    const [schema] = await view.rows('SELECT version FROM schema_version');
+    if (Number(schema?.['version']) !== manifest.server.database.schemaVersion)
+      throw different(
+        `its schema has the number ${String(schema?.['version'])}, and the manifest says ${manifest.server.database.schemaVersion}`,
+      );
+    const [last] = await view.rows('SELECT coalesce(max(stream_ordering), 0) AS last FROM events');
+    report.lastEvent = Number(last?.['last']);
+    if (proof === null || proof.content.level < 3) report.remarks.push('it was never proven against the database that it was made of');
+  } finally {
+    await view.close();
+  }
+}
+
+/** Of each pack, the files that the database names and that are not there as they were. A pack of which nothing is missing is not opened. */
+async function prepareMedia(options: PrepareOptions, view: Snapshot, report: Report): Promise<void> {
+  const { id, manifest, destination, keyOf, stack, signal } = options;
+  const indexes = manifest.objects.filter(({ role }) => role === 'media-index');
+  let held = 0;
+  for (const index of indexes) {
+    const pack = manifest.objects.find(({ role, name }) => role === 'media' && name === index.name.replace(/\.files\.age$/, '.tar.age'));
+    if (pack === undefined)
+      throw new Failure('backup.damaged', { attempted: `restore ${manifest.id}`, reason: `${index.name} has no pack` });
+    const wanted = new Map<string, IndexLine>();
+    for await (const lines of batches(indexLines(openedWhole(destination, index, keyOf, signal)), page)) {
+      const known = await mediaIn(view, lines);
+      for (const line of lines) {
+        if (!known.has(mediaIdOf(line.path))) continue;
+        if (line.path.startsWith('local_content/')) held += 1;
+        const live = await stack.restores.mediaFile(line.path);
+        if (live?.bytes !== line.bytes || live.sha256 !== line.sha256) wanted.set(line.path, line);
+      }
+    }
+    if (wanted.size === 0) continue;
+    const needed = [...wanted.values()].reduce((sum, { bytes }) => sum + bytes, 0);
+    const { media: free } = await stack.restores.free();
+    if (free !== null && free < needed)
+      throw new Failure('restore.no-space', { attempted: 'unpack media', reason: `${needed} bytes are needed, and ${free} are free` });
+    const staged = await stack.restores.stageMedia(id, openedWhole(destination, pack, keyOf, signal), (path) => wanted.has(path), signal);
+    const byPath = new Map(staged.map((file) => [file.path, file]));
+    for (const line of wanted.values()) {
+      const file = byPath.get(line.path);
+      if (file?.bytes !== line.bytes || file.sha256 !== line.sha256)
+        throw new Failure('restore.different', {
+          attempted: 'unpack media',
+          reason: `${line.path} in ${pack.name} is not what its list says`,
+        });
+    }
+    report.media += staged.length;
+    report.mediaBytes += needed;
+  }
+  const [row] = await view.rows('SELECT count(*) AS n FROM local_media_repository WHERE url_cache IS NULL AND media_length IS NOT NULL');
+  report.mediaMissing = Math.max(0, Number(row?.['n']) - held);
+}
+
+/** Which of these media the database has. */
+async function mediaIn(view: Snapshot, lines: readonly IndexLine[]): Promise<Set<string>> {
+  const ids = [...new Set(lines.map(({ path }) => mediaIdOf(path)))];
+  const list = ids.map((id) => `'${id.replaceAll("'", "''")}'`).join(', ');
+  const rows = await view.rows(`SELECT media_id FROM local_media_repository WHERE media_id IN (${list})`);
+  return new Set(rows.map((row) => String(row['media_id'])));
+}
+
+function mediaIdOf(path: string): string {
+  return path.split('/').slice(1, 4).join('');
+}
+
+async function* indexLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<IndexLine> {
+  let waiting = '';
+  const decoder = new TextDecoder();
+  for await (const chunk of chunks) {
+    const lines = (waiting + decoder.decode(chunk, { stream: true })).split('\n');
+    waiting = lines.pop() ?? '';
+    if (waiting.length > indexLineAtMost)
+      throw new Failure('backup.damaged', { attempted: 'read a list of media', reason: 'a line of it is far too long' });
+    for (const line of lines) if (line !== '') yield JSON.parse(line) as IndexLine;
+  }
+}
+
+async function* batches<T>(items: AsyncIterable<T>, size: number): AsyncGenerator<T[]> {
+  let batch: T[] = [];
+  for await (const item of items) {
+    batch.push(item);
+    if (batch.length < size) continue;
+    yield batch;
+    batch = [];
+  }
+  if (batch.length > 0) yield batch;
+}
+
+async function whole(chunks: AsyncIterable<Uint8Array>, atMost: number): Promise<Buffer> {
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of chunks) {
+    parts.push(chunk);
+    bytes += chunk.length;
+    if (bytes > atMost) throw new Failure('backup.damaged', { attempted: 'read a sealed key', reason: 'it is far too large' });
+  }
+  return Buffer.concat(parts);
+}

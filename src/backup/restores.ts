@@ -1,0 +1,364 @@
+import type { Clock } from '../clock.ts';
+import type { Secret } from '../config/secret.ts';
+import { asFailure, Failure } from '../failures/failure.ts';
+import type { DatabaseFacts, Snapshot, Stack } from '../stack/stack.ts';
+import type { RestorePart, RestoreRow, RestoreState, RestoreStore } from '../store/restores.ts';
+import type { Log } from '../telemetry/log.ts';
+import { idAt, type Backups } from './backups.ts';
+import { assertFits, prepare, unlock } from './prepare.ts';
+
+export interface RestoresOptions {
+  store: RestoreStore;
+  backups: () => Backups;
+  stack: () => Stack;
+  clock: Clock;
+  log: Log;
+  /** Whether the homeserver answers its clients now; null where Steward is not told where. */
+  answers: () => Promise<boolean | null>;
+  /** The homeserver runs on other data than before: Steward's account, token and room may be gone. @returns what was done, in words */
+  reattach: () => Promise<string[]>;
+  /** Something that a stop has cut off was taken back or finished. */
+  recovered: (id: string, state: RestoreState) => void;
+}
+
+/** What those who use the homeserver would lose. */
+export interface Loss {
+  events: number;
+  users: number;
+  media: number;
+}
+
+/** Milliseconds that the homeserver is given to answer after its start: it may run a migration first. */
+const upBound = 120_000;
+/** Milliseconds after which one that does not run any more is given up. */
+const deadBound = 5000;
+const lookEvery = 100;
+/** Milliseconds for which counts of what would be lost stand: a plan that was shown must not change by them. */
+const lossFor = 30 * 60_000;
+
+/**
+ * Restores: prepared beside the live homeserver, put in place by a swap, taken back by the same. Failures are of the
+ * families `restore`, `backup` and `stack`. What a stop cuts off ends with the old server or the new one.
+ */
+export class Restores {
+  readonly #options: RestoresOptions;
+  readonly #losses = new Map<string, { at: number; loss: Loss | null }>();
+  #recovering: Promise<void> | null = null;
+
+  constructor(options: RestoresOptions) {
+    this.#options = options;
+  }
+
+  list(): RestoreRow[] {
+    return this.#options.store.list();
+  }
+
+  /** The restore of an id, or the newest for `latest`. @throws Failure `restore.not-found` */
+  find(id: string): RestoreRow {
+    const found = id === 'latest' ? this.list()[0] : this.#options.store.get(id);
+    if (found == null) throw new Failure('restore.not-found', { attempted: `find the restore ${id}` });
+    return found;
+  }
+
+  /** @throws Failure `restore.state` when it is in another state */
+  inState(id: string, attempted: string, states: readonly RestoreState[]): RestoreRow {
+    const row = this.find(id);
+    if (states.includes(row.state)) return row;
+    throw new Failure('restore.state', { attempted: `${attempted} ${row.id}`, reason: `it is ${stateWords[row.state]}` });
+  }
+
+  /** The one that is not finished, or null: there is one at a time. */
+  open(): RestoreRow | null {
+    return this.list().find(({ state }) => state !== 'finished' && state !== 'failed') ?? null;
+  }
+
+  /** The id of a restore that begins now. */
+  #nextId(): string {
+    for (let at = this.#options.clock.now(); ; at += 1000) if (this.#options.store.get(idAt(at)) === null) return idAt(at);
+  }
+
+  /** Looks at the manifest alone. @throws Failure `restore.refused`, `backup.*` */
+  async check(
+    backup: string,
+    destinationName: string,
+    parts: readonly RestorePart[],
+  ): Promise<{ databaseAt: string; live: DatabaseFacts | null }> {
+    const stack = this.#options.stack();
+    const backups = this.#options.backups();
+    const { manifest } = await backups.read(backup, backups.destination(destinationName));
+    const live = await stack.databaseFacts().catch((error: unknown) => noDatabaseYet(error));
+    assertFits(manifest, await stack.facts(), live, parts);
+    return { databaseAt: manifest.databaseAt, live };
+  }
+
+  /**
+   * Loads what was chosen beside what is live. What fails is taken away again, whole.
+   *
+   * @param replaces a restore that is not live, whose copy goes
+   * @returns the id of the restore
+   */
+  async prepare(
+    {
+      backup,
+      destination: name,
+      parts,
+      replaces,
+    }: { backup: string; destination: string; parts: readonly RestorePart[]; replaces: string | null },
+    identity: Secret | null,
+    signal: AbortSignal,
+    progress: (words: string) => void,
+  ): Promise<string> {
+    const { store, clock } = this.#options;
+    const stack = this.#options.stack();
+    const backups = this.#options.backups();
+    const destination = backups.destination(name);
+    const key = identity ?? backups.keys.identity;
+    if (key === null) throw new Failure('backup.no-key', { attempted: `open ${backup}` });
+    const { manifest, proof } = await backups.read(backup, destination);
+    const live = await stack.databaseFacts().catch((error: unknown) => noDatabaseYet(error));
+    assertFits(manifest, await stack.facts(), live, parts);
+    const keyOf = await unlock(manifest, destination, key);
+    if (replaces !== null) await this.finish(replaces);
+    const id = this.#nextId();
+    store.begin({ id, backup, destination: name, parts, startedAt: clock.now() });
+    try {
+      const report = await prepare({ id, manifest, proof, destination, parts, keyOf, stack, clock, signal, progress });
+      store.prepared(id, report, clock.now());
+      return id;
+    } catch (error) {
+      await this.#discard(id);
+      signal.throwIfAborted();
+      throw error;
+    }
+  }
+
+  /** What would be lost by a cutover, or by an undo, since the backup was taken; counted once for a plan. Null where it cannot be counted. */
+  async loss(row: RestoreRow): Promise<Loss | null> {
+    const { clock, stack } = this.#options;
+    const key = `${row.id} ${row.state}`;
+    const known = this.#losses.get(key);
+    if (known !== undefined && clock.monotonic() - known.at < lossFor) return known.loss;
+    const loss =
+      row.report?.lastEvent == null
+        ? null
+        : await countSince(
+            () => stack().openSnapshot(),
+            row.report.lastEvent,
+            row.state === 'live' ? (row.cutOverAt ?? 0) : row.report.databaseAt,
+          );
+    this.#losses.set(key, { at: clock.monotonic(), loss });
+    return loss;
+  }
+
+  /**
+   * Stops the homeserver, puts what was prepared in place, and starts it. Where it does not come up all is put back as it was.
+   *
+   * @throws Failure `restore.rolled-back`, `restore.stuck`, `restore.state`
+   */
+  async cutover(id: string): Promise<void> {
+    const { store, clock, log } = this.#options;
+    const row = this.inState(id, 'cut over', ['prepared', 'undone']);
+    const { restores } = this.#options.stack();
+    const step = (name: string): void => store.setState(row.id, 'cutting-over', clock.now(), name);
+    let downtime: number;
+    try {
+      // Beside their neighbours, media hurt nobody: they are put there while the old server runs.
+      step('media');
+      if (row.parts.includes('media')) await restores.addMedia(row.id);
+      const stopped = clock.monotonic();
+      step('stop');
+      await this.#stopAll();
+      step('swap');
+      if (row.parts.includes('database')) await restores.swapDatabase(row.id, 'in');
+      step('files');
+      await restores.swapFiles(row.id, 'in');
+      step('start');
+      await this.#startAll();
+      step('verify');
+      await this.#untilUp();
+      downtime = clock.monotonic() - stopped;
+    } catch (error) {
+      log.error('a cutover failed and is taken back', { error });
+      await this.#putBack(row.id, 'prepared');
+      throw new Failure('restore.rolled-back', { attempted: `cut over ${row.id}`, reason: reasonOf(error), cause: error });
+    }
+    store.swapped(row.id, 'live', clock.now(), Math.round(downtime));
+    await this.#reattach();
+  }
+
+  /** Puts back what was live before the cutover. @throws Failure `restore.state`, `restore.stuck` */
+  async undo(id: string): Promise<void> {
+    const row = this.inState(id, 'undo', ['live', 'undoing', 'cutting-over']);
+    await this.#putBack(row.id, row.state === 'cutting-over' ? 'prepared' : 'undone');
+    await this.#reattach();
+  }
+
+  /** Removes what is kept aside: the old data of one that is live, else the copy that was loaded. */
+  async finish(id: string): Promise<void> {
+    const { store, clock } = this.#options;
+    const row = this.inState(id, 'finish', ['live', 'prepared', 'undone', 'finishing']);
+    const { restores } = this.#options.stack();
+    const of = row.state === 'finishing' ? row.step : row.state;
+    // From here on there is no way back, also after a stop half-way.
+    store.setState(row.id, 'finishing', clock.now(), of);
+    await restores.dropDatabase(row.id, 'kept');
+    if (of !== 'live') await restores.dropDatabase(row.id, 'prepared');
+    await restores.dropFiles(row.id);
+    store.setState(row.id, 'finished', clock.now());
+  }
+
+  /** Takes back, or finishes, what a stop has cut off. Called when Steward starts; resolves when the homeserver is on one side. */
+  recover(): Promise<void> {
+    this.#recovering ??= this.#recover();
+    return this.#recovering;
+  }
+
+  async #recover(): Promise<void> {
+    const { log, recovered } = this.#options;
+    for (const { id, state, step } of this.list()) {
+      if (state !== 'preparing' && state !== 'cutting-over' && state !== 'undoing' && state !== 'finishing') continue;
+      log.warn('a restore was cut off', { state, ...(step === null ? {} : { reason: step }) });
+      try {
+        if (state === 'preparing') await this.#discard(id);
+        else if (state === 'finishing') await this.finish(id);
+        else await this.undo(id);
+        recovered(id, this.find(id).state);
+      } catch (error) {
+        log.error('a restore that was cut off could not be taken back', { error });
+      }
+    }
+  }
+
+  async #discard(id: string): Promise<void> {
+    const { store, clock } = this.#options;
+    const { restores } = this.#options.stack();
+    await restores.dropDatabase(id, 'prepared');
+    await restores.dropFiles(id);
+    store.setState(id, 'failed', clock.now());
+  }
+
+  /** Each step may have been done already, by this run or by one that was cut off. */
+  async #putBack(id: string, to: 'prepared' | 'undone'): Promise<void> {
+    const { store, clock } = this.#options;
+    const row = this.find(id);
+    const { restores } = this.#options.stack();
+    const doing = to === 'prepared' ? 'cutting-over' : 'undoing';
+    const step = (name: string): void => store.setState(id, doing, clock.now(), name);
+    const attempted = `put back what was live before ${id}`;
+    const stopped = clock.monotonic();
+    try {
+      step('back:stop');
+      await this.#stopAll();
+      step('back:files');
+      await restores.swapFiles(id, 'out');
+      step('back:swap');
+      if (row.parts.includes('database')) await restores.swapDatabase(id, 'out');
+      step('back:start');
+      await this.#startAll();
+      step('back:verify');
+      await this.#untilUp();
+    } catch (error) {
+      throw new Failure('restore.stuck', { attempted, reason: reasonOf(error), cause: error });
+    }
+    const downtime = clock.monotonic() - stopped;
+    // Their rows are gone already: nobody asks for them.
+    if (row.parts.includes('media')) await restores.takeMediaBack(id);
+    if (to === 'undone') store.swapped(id, 'undone', clock.now(), Math.round(downtime));
+    else store.setState(id, 'prepared', clock.now());
+  }
+
+  async #stopAll(): Promise<void> {
+    const stack = this.#options.stack();
+    const components = await stack.components();
+    if (components.length === 0) throw new Failure('restore.no-control');
+    for (const { name } of components.reverse()) await stack.stop(name, never);
+  }
+
+  async #startAll(): Promise<void> {
+    const stack = this.#options.stack();
+    for (const { name } of await stack.components()) await stack.start(name, never);
+  }
+
+  /** @throws Failure `stack.not-running` */
+  async #untilUp(): Promise<void> {
+    const { clock, answers } = this.#options;
+    const stack = this.#options.stack();
+    const end = clock.monotonic() + upBound;
+    let ranLast = clock.monotonic();
+    for (;;) {
+      const up = await answers();
+      if (up === true) return;
+      const dead = (await stack.components()).find(({ running }) => !running);
+      if (dead === undefined) {
+        if (up === null) return;
+        ranLast = clock.monotonic();
+      }
+      const now = clock.monotonic();
+      if (now > end || now - ranLast > deadBound)
+        throw new Failure('stack.not-running', {
+          attempted: 'start the homeserver',
+          reason: dead === undefined ? `it does not answer after ${upBound / 1000} s` : `${dead.name} ends by itself`,
+        });
+      await clock.sleep(lookEvery);
+    }
+  }
+
+  /** The homeserver is well; that Steward is not heard there is told, and undoes nothing. */
+  async #reattach(): Promise<void> {
+    const { log, reattach } = this.#options;
+    try {
+      for (const words of await reattach()) log.info('attached to the homeserver again', { reason: words });
+    } catch (error) {
+      log.error('Steward could not attach itself to the homeserver again', { error });
+    }
+  }
+}
+
+const never = new AbortController().signal;
+
+export const stateWords: Readonly<Record<RestoreState, string>> = {
+  preparing: 'being prepared',
+  prepared: 'prepared',
+  'cutting-over': 'being cut over',
+  live: 'live',
+  undoing: 'being undone',
+  undone: 'undone',
+  finishing: 'being finished',
+  finished: 'finished',
+  failed: 'taken away, because it failed',
+};
+
+function reasonOf(error: unknown): string {
+  return error instanceof Failure ? error.message : asFailure(error).reason;
+}
+
+/** An empty new server has no database, or one without tables. */
+function noDatabaseYet(error: unknown): null {
+  const { code, message, cause, id } = error as {
+    code?: string;
+    id?: string;
+    message?: string;
+    cause?: { code?: string; errcode?: number };
+  };
+  // PostgreSQL: 3D000, no such database; 42P01, no such table. SQLite: 14, no such file.
+  const isMissing = id === 'stack.database-unreachable' && (cause?.code === '3D000' || cause?.errcode === 14);
+  if (isMissing || code === '42P01' || message?.startsWith('no such table') === true) return null;
+  throw error;
+}
+
+async function countSince(openView: () => Promise<Snapshot>, lastEvent: number, since: number): Promise<Loss | null> {
+  const view = await openView().catch(() => null);
+  if (view === null) return null;
+  try {
+    const count = async (sql: string): Promise<number> => Number((await view.rows(`SELECT count(*) AS n FROM ${sql}`))[0]?.['n']);
+    return {
+      events: await count(`events WHERE stream_ordering > ${lastEvent}`),
+      users: await count(`users WHERE creation_ts > ${Math.floor(since / 1000)}`),
+      media: await count(`local_media_repository WHERE created_ts > ${since} AND url_cache IS NULL`),
+    };
+  } catch {
+    return null;
+  } finally {
+    await view.close();
+  }
+}

@@ -1,0 +1,75 @@
+import { z } from 'zod';
+import { fields, list, text, type Part } from '../../reply/parts.ts';
+import { defineWrite } from '../define.ts';
+import { assertMaySwap, followUps, lossLine, restoreArgument, settled } from './shared.ts';
+
+export const restoreCutover = defineWrite({
+  name: 'restore cutover',
+  summary: 'Stop the homeserver, put a prepared restore in place, and start it; what was live is kept.',
+  details: [
+    'The databases change places by a rename, with sessions ended and refused; keys, configuration and secrets are replaced, media added. The homeserver must answer again, otherwise all is put back as it was, by itself. So it is after a crash at any step.',
+    '`restore undo` goes back, until `restore finish` removes what was live before.',
+  ],
+  tier: 'catastrophic',
+  lock: 'restore',
+  bulk: false,
+  args: z.strictObject({ restore: restoreArgument }),
+  result: z.object({ id: z.string(), backup: z.string(), databaseAt: z.string(), downtimeSeconds: z.number(), files: z.array(z.string()) }),
+  examples: ['restore cutover latest'],
+
+  async plan(ctx, args) {
+    const { restores } = ctx;
+    const row = restores.inState(args.restore, 'cut over', ['prepared', 'undone']);
+    await assertMaySwap(ctx, row.parts);
+    const report = row.report;
+    const since = report?.databaseAt ?? row.startedAt;
+    const components = (await ctx.stack.components()).map(({ name }) => name);
+    const withDatabase = row.parts.includes('database');
+    return {
+      targets: [{ id: `restore ${row.id}` }, { id: `backup ${row.backup}` }],
+      changes: [
+        [`stop ${components.join(', ')}, and start again on the data of `, { time: since }],
+        [`put in place: ${row.parts.join(', ')}`],
+        ...(report === null || report.files.length === 0 ? [] : [[`replace ${report.files.join(', ')}`]]),
+        ...(report === null ? [] : report.remarks.map((remark) => [remark])),
+      ],
+      ...(withDatabase ? { permanent: [lossLine(await restores.loss(row), since)] } : {}),
+      undo: `restore undo ${row.id}`,
+      data: { id: row.id },
+    };
+  },
+
+  async run({ restores }, data) {
+    await restores.cutover(data.id);
+    return {};
+  },
+
+  async readBack({ restores, stack }, data) {
+    const row = await settled(restores, data.id);
+    if (row.state !== 'live') return null;
+    if (row.parts.includes('database') && (await stack.restores.databases(row.id)).prepared) return null;
+    return {
+      id: row.id,
+      backup: row.backup,
+      databaseAt: new Date(row.report?.databaseAt ?? row.startedAt).toISOString(),
+      downtimeSeconds: Math.round((row.downtime ?? 0) / 10) / 100,
+      files: [...(row.report?.files ?? [])],
+    };
+  },
+
+  reply: (result): Part[] => [
+    text({ strong: 'Restored' }, ` from ${result.backup}. The homeserver was away for ${result.downtimeSeconds} s, and answers.`),
+    fields(
+      ['as of', [{ time: Date.parse(result.databaseAt) }]],
+      ['replaced', result.files.length === 0 ? undefined : [{ code: result.files.join(' ') }]],
+    ),
+    list(followUps),
+    text(
+      'What was live is kept: ',
+      { command: `restore undo ${result.id}` },
+      ' goes back, ',
+      { command: `restore finish ${result.id}` },
+      ' removes it.',
+    ),
+  ],
+});

@@ -1,0 +1,123 @@
+import { z } from 'zod';
+import { Failure } from '../../failures/failure.ts';
+import { fields, list, text, type Part } from '../../reply/parts.ts';
+import { sizeText } from '../../reply/size.ts';
+import { backupArgument, destinationArgument } from '../backup/shared.ts';
+import { defineWrite } from '../define.ts';
+import { count, onlyArgument, partsIn } from './shared.ts';
+
+export const restorePrepare = defineWrite({
+  name: 'restore prepare',
+  summary: 'Load a backup beside the live homeserver and check it; nothing that is live is touched.',
+  details: [
+    'The manifest is looked at first: whose backup it is, schema, version and encoding of the database, and whether there is a key. Then the database is loaded into a new one beside the live one and compared with what was proven, and the media that are missing are unpacked beside the others. Whatever fails takes all of it away.',
+    '`restore cutover` puts it in place. One restore is open at a time: another `prepare` takes the place of one that is not live.',
+    'The configuration keeps where database, media and signing key are, and the password of today. Files that today’s configuration does not name are not put back.',
+  ],
+  tier: 'confirmed',
+  lock: 'restore',
+  bulk: false,
+  args: z.strictObject({ backup: backupArgument, from: destinationArgument, only: onlyArgument }),
+  secrets: {
+    identity: {
+      alias: 'i',
+      description: 'Key of age that opens the backup, such as the file of `age-keygen`. Needed where Steward has none.',
+    },
+  },
+  result: z.object({
+    id: z.string(),
+    backup: z.string(),
+    destination: z.string(),
+    parts: z.array(z.string()),
+    databaseAt: z.string(),
+    tables: z.number(),
+    rows: z.number(),
+    media: z.number(),
+    mediaBytes: z.number(),
+    mediaMissing: z.number(),
+    files: z.array(z.string()),
+    remarks: z.array(z.string()),
+    seconds: z.number(),
+  }),
+  examples: ['restore prepare latest --yes'],
+
+  async plan({ backups, restores, stack, requester }, args) {
+    const row = backups.find(args.backup, args.from);
+    const parts = partsIn(args.only);
+    const open = restores.open();
+    if (open !== null && open.state !== 'prepared' && open.state !== 'undone')
+      throw new Failure('restore.state', {
+        attempted: `prepare ${row.id}`,
+        reason: `the restore ${open.id} is ${open.state}`,
+        hint: '`restore undo` or `restore finish` ends it.',
+      });
+    // In the shell a key may come with the command.
+    if (backups.keys.identity === null && requester.kind === 'person')
+      throw new Failure('backup.no-key', {
+        attempted: `open ${row.id}`,
+        hint: 'In the shell: `steward restore prepare … --identity-file my.key`.',
+      });
+    const { databaseAt } = await restores.check(row.id, row.destination, parts);
+    const facts = await stack.facts();
+    return {
+      targets: [{ id: `backup ${row.id}` }, { id: `destination ${row.destination}` }],
+      changes: [
+        ['load ', { strong: row.id }, ' of ', { time: Date.parse(databaseAt) }, ` beside ${facts.serverName}: ${parts.join(', ')}`],
+        ...(open === null ? [] : [[`remove the copy of the restore ${open.id}, which is ${open.state}`]]),
+      ],
+      data: { backup: row.id, destination: row.destination, parts, replaces: open?.id ?? null },
+    };
+  },
+
+  async run({ restores, secrets, signal, progress }, data) {
+    return { id: await restores.prepare(data, secrets.get('identity') ?? null, signal, progress) };
+  },
+
+  async readBack({ restores, stack }, data, note) {
+    await restores.recover();
+    const row = restores.list().find(({ id, backup }) => (note['id'] === undefined ? backup === data.backup : id === note['id']));
+    if (row?.state !== 'prepared' || row.report === null) return null;
+    if (row.parts.includes('database') && !(await stack.restores.databases(row.id)).prepared) return null;
+    const { report } = row;
+    return {
+      id: row.id,
+      backup: row.backup,
+      destination: row.destination,
+      parts: [...row.parts],
+      databaseAt: new Date(report.databaseAt).toISOString(),
+      tables: report.tables,
+      rows: report.rows,
+      media: report.media,
+      mediaBytes: report.mediaBytes,
+      mediaMissing: report.mediaMissing,
+      files: [...report.files],
+      remarks: [...report.remarks],
+      seconds: report.seconds,
+    };
+  },
+
+  reply: (result): Part[] => [
+    text(
+      { strong: 'Prepared' },
+      ` the restore ${result.id} of the backup ${result.backup} in ${result.seconds} s. Nothing live was touched.`,
+    ),
+    fields(
+      ['as of', [{ time: Date.parse(result.databaseAt) }]],
+      ['database', result.tables === 0 ? undefined : [`${result.rows} rows in ${count(result.tables, 'table')}, as they were proven`]],
+      [
+        'media to put back',
+        result.parts.includes('media') ? [`${count(result.media, 'file')}, ${sizeText(result.mediaBytes)}`] : undefined,
+      ],
+      ['media that nobody has', result.mediaMissing === 0 ? undefined : [String(result.mediaMissing)]],
+      ['files that change', result.files.length === 0 ? undefined : [{ code: result.files.join(' ') }]],
+    ),
+    ...(result.remarks.length === 0 ? [] : [list(result.remarks.map((remark) => [remark]))]),
+    text(
+      'Put it in place with ',
+      { command: `restore cutover ${result.id}` },
+      '; ',
+      { command: `restore finish ${result.id}` },
+      ' removes it.',
+    ),
+  ],
+});

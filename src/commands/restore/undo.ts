@@ -1,0 +1,58 @@
+import { z } from 'zod';
+import { text, type Part } from '../../reply/parts.ts';
+import { defineWrite } from '../define.ts';
+import { assertMaySwap, lossLine, restoreArgument, settled } from './shared.ts';
+
+/** Milliseconds after a cutover in which the one who asks may take it back alone. */
+const soon = 3_600_000;
+
+export const restoreUndo = defineWrite({
+  name: 'restore undo',
+  summary: 'Go back to what was live before a cutover.',
+  details: [
+    'The same swap, back. What was written since the cutover stays in the restored copy, until `restore finish` removes it. Within an hour of the cutover the one who asks confirms it alone; later it is as the cutover.',
+    'It also ends a cutover that could neither be finished nor taken back.',
+  ],
+  tier: 'confirmed',
+  lock: 'restore',
+  bulk: false,
+  args: z.strictObject({ restore: restoreArgument }),
+  result: z.object({ id: z.string(), downtimeSeconds: z.number() }),
+  examples: ['restore undo latest --yes'],
+
+  async plan(ctx, args) {
+    const { restores, clock } = ctx;
+    const row = restores.inState(args.restore, 'undo', ['live', 'undoing', 'cutting-over']);
+    await assertMaySwap(ctx, row.parts);
+    const since = row.cutOverAt ?? row.changedAt;
+    const isLate = row.state === 'live' && clock.now() - since > soon;
+    return {
+      targets: [{ id: `restore ${row.id}` }],
+      changes: [['stop the homeserver, and start it again on what was live before ', { strong: row.id }]],
+      ...(row.state === 'live' && row.parts.includes('database') ? { permanent: [lossLine(await restores.loss(row), since)] } : {}),
+      ...(isLate ? { raise: { tier: 'catastrophic' as const, reason: 'the cutover is more than an hour ago' } } : {}),
+      undo: `restore cutover ${row.id}`,
+      data: { id: row.id },
+    };
+  },
+
+  async run({ restores }, data) {
+    await restores.undo(data.id);
+    return {};
+  },
+
+  async readBack({ restores, stack }, data) {
+    const row = await settled(restores, data.id);
+    if (row.state !== 'undone' && row.state !== 'prepared') return null;
+    if (row.parts.includes('database') && !(await stack.restores.databases(row.id)).prepared) return null;
+    return { id: row.id, downtimeSeconds: Math.round((row.downtime ?? 0) / 10) / 100 };
+  },
+
+  reply: (result): Part[] => [
+    text(
+      { strong: 'Went back' },
+      ` to what was live before ${result.id}. The homeserver was away for ${result.downtimeSeconds} s, and answers.`,
+    ),
+    text('The restored copy is kept: ', { command: `restore finish ${result.id}` }, ' removes it.'),
+  ],
+});

@@ -1,0 +1,153 @@
+import { chmod, chown, mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import { pipeline } from 'node:stream/promises';
+import { extract } from 'tar-stream';
+import { parseDocument, type Document } from 'yaml';
+import { Failure } from '../../failures/failure.ts';
+import type { Direction, StagedFile } from '../stack.ts';
+import type { SynapseConfig } from '../synapse-config.ts';
+
+/** Keys of homeserver.yaml that say where things are: the places, and the database's password, stay those of today. */
+const placeKeys = ['database', 'databases', 'database_path', 'media_store_path', 'signing_key_path'];
+const fileAtMost = 16 << 20;
+
+/** Keys, configuration and secrets of a restore, held aside in a folder of Steward's own until they are swapped. */
+export class FileRestore {
+  readonly #home: string;
+  readonly #config: SynapseConfig;
+
+  constructor(home: string, config: SynapseConfig) {
+    this.#home = home;
+    this.#config = config;
+  }
+
+  async stage(tar: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<StagedFile[]> {
+    const { signingKeyPath, configFiles, includedFiles, secretFiles } = this.#config;
+    const known = new Set([signingKeyPath, ...configFiles, ...includedFiles, ...secretFiles]);
+    const staged: StagedFile[] = [];
+    const archive = extract();
+    const feeding = pipeline(tar, archive, { signal });
+    feeding.catch(() => undefined);
+    try {
+      for await (const entry of archive) {
+        const { name, type, size, mode, uid, gid } = entry.header;
+        const path = `/${name}`;
+        if (type !== 'file' || !known.has(path) || size > fileAtMost) {
+          entry.resume();
+          continue;
+        }
+        const content = await buffer(entry);
+        staged.push({ path, live: await this.#keep(path, content, { mode, uid, gid }) });
+      }
+      await feeding;
+    } catch (error) {
+      throw await feeding.then(
+        () => error,
+        (first: unknown) => (first instanceof Failure ? first : error),
+      );
+    }
+    return staged;
+  }
+
+  /** Null for a file that is not held here. */
+  async read(path: string): Promise<Buffer | null> {
+    return readFile(join(this.#home, 'new', path)).catch(() => null);
+  }
+
+  async swap(direction: Direction): Promise<void> {
+    for (const path of await this.#list()) {
+      const aside = join(this.#home, 'old', path);
+      const none = `${aside}.none`;
+      if (direction === 'in') {
+        const live = await readFile(path).catch(() => null);
+        if (live === null) await write(none, Buffer.alloc(0), { mode: 0o600, uid: 0, gid: 0 });
+        // Kept once: a second run must not take what the first has put there for the old one.
+        else if (!(await isThere(aside)) && !(await isThere(none))) await write(aside, live, await stat(path));
+        const next = join(this.#home, 'new', path);
+        await write(path, await readFile(next), await stat(next));
+      } else if (await isThere(none)) {
+        await rm(path, { force: true });
+        await rm(none);
+      } else if (await isThere(aside)) {
+        await write(path, await readFile(aside), await stat(aside));
+        await rm(aside);
+      }
+    }
+  }
+
+  async drop(): Promise<void> {
+    await rm(this.#home, { recursive: true, force: true });
+  }
+
+  async #keep(path: string, content: Buffer, meta: Meta): Promise<StagedFile['live']> {
+    const live = await readFile(path).catch(() => null);
+    if (live?.equals(content) === true) return 'same';
+    const wanted = this.#config.configFiles.includes(path) && live !== null ? withPlacesOf(content, live) : content;
+    if (live?.equals(wanted) === true) return 'same';
+    await write(join(this.#home, 'new', path), wanted, live === null ? meta : await stat(path));
+    await this.#add(path);
+    return live === null ? 'none' : 'other';
+  }
+
+  async #list(): Promise<string[]> {
+    const text = await readFile(join(this.#home, 'files.json'), 'utf8').catch(() => '[]');
+    return JSON.parse(text) as string[];
+  }
+
+  async #add(path: string): Promise<void> {
+    const all = [...new Set([...(await this.#list()), path])];
+    await write(join(this.#home, 'files.json'), Buffer.from(JSON.stringify(all)), {
+      mode: 0o600,
+      uid: process.getuid?.() ?? 0,
+      gid: process.getgid?.() ?? 0,
+    });
+  }
+}
+
+interface Meta {
+  mode: number;
+  uid: number;
+  gid: number;
+}
+
+/** Whole or not at all, durable, with its mode and, for root, its owner. */
+async function write(path: string, content: Buffer, { mode, uid, gid }: Meta): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  // Synapse reads every *.yaml of a folder.
+  const unfinished = `${path}.steward-partial`;
+  await writeFile(unfinished, content, { mode: 0o600, flush: true });
+  await chmod(unfinished, mode & 0o7777);
+  if (process.getuid?.() === 0) await chown(unfinished, uid, gid);
+  await rename(unfinished, path);
+  const folder = await open(dirname(path));
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** A file of configuration with the places that are in force now. */
+function withPlacesOf(content: Buffer, live: Buffer): Buffer {
+  const [restored, now] = [parsed(content), parsed(live)];
+  if (restored === null || now === null) return content;
+  const values = now.toJS() as Record<string, unknown>;
+  for (const key of placeKeys) {
+    if (key in values) restored.set(key, values[key]);
+    else restored.delete(key);
+  }
+  return Buffer.from(restored.toString({ lineWidth: 0 }));
+}
+
+function parsed(content: Buffer): Document | null {
+  const document = parseDocument(content.toString('utf8'), { version: '1.1' });
+  return document.errors.length > 0 || typeof document.toJS() !== 'object' || document.toJS() === null ? null : document;
+}

@@ -1,0 +1,174 @@
+import type { Client } from 'pg';
+import { Failure } from '../../failures/failure.ts';
+import type { DatabaseDump, Direction, RestoreDatabases, Snapshot } from '../stack.ts';
+import { feedDecompressed } from './feed.ts';
+import { connect, identifier, majorOf, openSnapshot, rowsOf, type Access } from './postgres.ts';
+import { dumpProgram } from './programs.ts';
+
+/** The database that is always there, to speak from while the live one is closed. */
+const maintenance = 'postgres';
+/** PostgreSQL cuts names off after 63 bytes. */
+const nameAtMost = 35;
+
+/** A restore beside a database of PostgreSQL: a new database, put in place of the live one by renaming both at once. */
+export class PostgresRestore {
+  readonly #access: Access;
+  readonly #programs: string | undefined;
+
+  constructor(access: Access, programs: string | undefined) {
+    this.#access = access;
+    this.#programs = programs;
+  }
+
+  async load(id: string, format: DatabaseDump['format'], data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+    if (format !== 'pg_dump')
+      throw new Failure('restore.refused', {
+        attempted: 'load the database',
+        reason: 'the backup is of SQLite, and the homeserver uses PostgreSQL',
+      });
+    const { host, port, user, password, owner } = this.#access;
+    const name = this.#name(id, 'prepared');
+    const major = await this.#on(maintenance, async (client) => {
+      await client.query(`DROP DATABASE IF EXISTS ${identifier(name)} WITH (FORCE)`);
+      const shape = `TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'`;
+      await client.query(`CREATE DATABASE ${identifier(name)} OWNER ${identifier(owner)} ${shape}`);
+      await this.#copyGrants(client, name);
+      return majorOf(client);
+    });
+    const program = dumpProgram(this.#programs, major).replace(/pg_dump$/, 'pg_restore');
+    const options = ['--exit-on-error', '--no-owner', '--no-privileges', `--role=${owner}`, '--no-password'];
+    const env = { PGAPPNAME: 'steward-restore', ...(password === null ? {} : { PGPASSWORD: password.reveal() }) };
+    await feedDecompressed({
+      reader: { name: 'pg_restore', command: [program, ...options, '-h', host, '-p', String(port), '-U', user, '-d', name], env },
+      data,
+      signal,
+    });
+    await this.#on(name, async (client) => {
+      await client.query(`SET ROLE ${identifier(owner)}`);
+      // A key that was handed out already must not be handed out again.
+      await client.query('TRUNCATE e2e_one_time_keys_json');
+      await client.query('ANALYZE');
+    });
+  }
+
+  openPrepared(id: string): Promise<Snapshot> {
+    return openSnapshot({ ...this.#access, name: this.#name(id, 'prepared') });
+  }
+
+  async databases(id: string): Promise<RestoreDatabases> {
+    return this.#on(maintenance, (client) => this.#databases(client, id));
+  }
+
+  async swap(id: string, direction: Direction): Promise<void> {
+    await this.#on(maintenance, async (client) => {
+      try {
+        await this.#rename(client, id, direction);
+      } catch (error) {
+        await client.query('ROLLBACK').catch(() => undefined);
+        throw this.#failure(error, 'put the restored database in place');
+      } finally {
+        await this.#open(client, id);
+      }
+    });
+  }
+
+  async #rename(client: Client, id: string, direction: Direction): Promise<void> {
+    const there = await this.#databases(client, id);
+    // Whether what was loaded stands aside tells on which side the homeserver is.
+    if (direction === 'in' ? !there.prepared : there.prepared) return;
+    const [live, prepared, kept] = [this.#access.name, this.#name(id, 'prepared'), this.#name(id, 'kept')];
+    const into: [string, string][] = [...(there.live ? [[live, kept] as [string, string]] : []), [prepared, live]];
+    const back: [string, string][] = [[live, prepared], ...(there.kept ? [[kept, live] as [string, string]] : [])];
+    const renames = direction === 'in' ? into : back;
+    const closed = renames.map(([from]) => from);
+    for (const name of closed) await client.query(`ALTER DATABASE ${identifier(name)} ALLOW_CONNECTIONS false`);
+    // Those that came in before the door was closed.
+    await this.#endSessions(client, closed);
+    await client.query('BEGIN');
+    for (const [from, to] of renames) await client.query(`ALTER DATABASE ${identifier(from)} RENAME TO ${identifier(to)}`);
+    await client.query('COMMIT');
+  }
+
+  /** Whatever this run, or one that was cut off, has closed. */
+  async #open(client: Client, id: string): Promise<void> {
+    for (const name of [this.#access.name, this.#name(id, 'prepared'), this.#name(id, 'kept')])
+      if (await exists(client, name)) await client.query(`ALTER DATABASE ${identifier(name)} ALLOW_CONNECTIONS true`);
+  }
+
+  async drop(id: string, which: 'prepared' | 'kept'): Promise<void> {
+    await this.#on(maintenance, async (client) => {
+      await client.query(`DROP DATABASE IF EXISTS ${identifier(this.#name(id, which))} WITH (FORCE)`);
+    });
+  }
+
+  #name(id: string, which: 'prepared' | 'kept'): string {
+    return `${this.#access.name.slice(0, nameAtMost)}_${which === 'prepared' ? 'restore' : 'before'}_${id}`;
+  }
+
+  async #databases(client: Client, id: string): Promise<RestoreDatabases> {
+    return {
+      live: await exists(client, this.#access.name),
+      prepared: await exists(client, this.#name(id, 'prepared')),
+      kept: await exists(client, this.#name(id, 'kept')),
+    };
+  }
+
+  /** Who may connect to the live database, and its settings, are the new one's as well. */
+  async #copyGrants(client: Client, name: string): Promise<void> {
+    const live = literal(this.#access.name);
+    const grants = await rowsOf(
+      client,
+      `SELECT a.privilege_type AS right, r.rolname AS role FROM pg_database d, aclexplode(d.datacl) a
+       LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE d.datname = ${live} AND a.grantee <> d.datdba`,
+    );
+    const [acl] = await rowsOf(client, `SELECT datacl IS NOT NULL AS set FROM pg_database WHERE datname = ${live}`);
+    if (acl?.['set'] === true) await client.query(`REVOKE ALL ON DATABASE ${identifier(name)} FROM PUBLIC`);
+    for (const { right, role } of grants) {
+      const to = typeof role === 'string' ? identifier(role) : 'PUBLIC';
+      await client.query(`GRANT ${String(right)} ON DATABASE ${identifier(name)} TO ${to}`);
+    }
+  }
+
+  /** Ends all sessions and waits until they are gone: a database with sessions cannot be renamed. */
+  async #endSessions(client: Client, names: readonly string[]): Promise<void> {
+    const list = names.map(literal).join(', ');
+    for (let tries = 0; tries < 100; tries += 1) {
+      const left = await rowsOf(
+        client,
+        `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+         WHERE datname IN (${list}) AND backend_type <> 'autovacuum worker'`,
+      );
+      if (left.length === 0) return;
+    }
+    throw new Failure('restore.sessions', { attempted: 'put the restored database in place' });
+  }
+
+  async #on<T>(name: string, work: (client: Client) => Promise<T>): Promise<T> {
+    const client = await connect({ ...this.#access, name });
+    try {
+      return await work(client);
+    } catch (error) {
+      throw this.#failure(error, 'restore the database');
+    } finally {
+      await client.end();
+    }
+  }
+
+  #failure(error: unknown, attempted: string): unknown {
+    if (error instanceof Failure) return error;
+    const { code, message } = error as { code?: string; message?: string };
+    if (code === undefined || !/^[0-9A-Z]{5}$/.test(code)) return error;
+    // 53100: disk full. PostgreSQL's messages on these statements name roles, databases and files.
+    if (code === '53100') return new Failure('restore.no-space', { attempted, reason: message ?? code, cause: error });
+    if (code === '42501') return new Failure('stack.not-granted', { attempted, reason: message ?? code, cause: error });
+    return new Failure('restore.failed', { attempted, reason: message ?? code, cause: error });
+  }
+}
+
+async function exists(client: Client, name: string): Promise<boolean> {
+  return (await rowsOf(client, `SELECT 1 FROM pg_database WHERE datname = ${literal(name)}`)).length > 0;
+}
+
+function literal(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}

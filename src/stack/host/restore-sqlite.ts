@@ -1,0 +1,120 @@
+import { chown, link, rename, rm, stat } from 'node:fs/promises';
+import { createZstdDecompress } from 'node:zlib';
+import { createWriteStream, existsSync } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
+import { Failure } from '../../failures/failure.ts';
+import type { DatabaseDump, Direction, RestoreDatabases, Snapshot } from '../stack.ts';
+import { openSqlite, readerOf } from './sqlite.ts';
+
+/** A restore beside an SQLite file: a file, put in place of the live one by a rename. */
+export class SqliteRestore {
+  readonly #path: string;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  async load(id: string, format: DatabaseDump['format'], data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+    if (format !== 'sqlite')
+      throw new Failure('restore.refused', {
+        attempted: 'load the database',
+        reason: 'the backup is of PostgreSQL, and the homeserver uses SQLite',
+      });
+    const path = this.#at(id, 'prepared');
+    await this.drop(id, 'prepared');
+    let broken: unknown = null;
+    async function* source(): AsyncGenerator<Uint8Array> {
+      try {
+        yield* data;
+      } catch (error) {
+        broken = error;
+        throw error;
+      }
+    }
+    try {
+      await pipeline(source, createZstdDecompress(), createWriteStream(path, { mode: 0o600, flush: true }), { signal });
+    } catch (error) {
+      await this.drop(id, 'prepared');
+      signal.throwIfAborted();
+      if (broken !== null) throw broken as Error;
+      if ((error as NodeJS.ErrnoException).code === 'ENOSPC')
+        throw new Failure('restore.no-space', { attempted: 'load the database', reason: `the disk of ${path} is full`, cause: error });
+      throw new Failure('backup.unreadable', { attempted: 'read the copy of the database', reason: 'it is no whole zstd', cause: error });
+    }
+    const live = await stat(this.#path).catch(() => null);
+    if (live !== null && process.getuid?.() === 0) await chown(path, live.uid, live.gid);
+    const database = openSqlite(path, false);
+    try {
+      database.exec('DELETE FROM e2e_one_time_keys_json');
+    } finally {
+      database.close();
+    }
+  }
+
+  openPrepared(id: string): Promise<Snapshot> {
+    const database = openSqlite(this.#at(id, 'prepared'), true);
+    return Promise.resolve({
+      ...readerOf(database),
+      close: () => {
+        if (database.isOpen) database.close();
+        return Promise.resolve();
+      },
+    });
+  }
+
+  databases(id: string): Promise<RestoreDatabases> {
+    return Promise.resolve({
+      live: existsSync(this.#path),
+      prepared: existsSync(this.#at(id, 'prepared')),
+      kept: existsSync(this.#at(id, 'kept')),
+    });
+  }
+
+  /** The live name is never without a file: the old one is linked to its second name, and a rename replaces it. */
+  async swap(id: string, direction: Direction): Promise<void> {
+    const [prepared, kept] = [this.#at(id, 'prepared'), this.#at(id, 'kept')];
+    const there = await this.databases(id);
+    if (direction === 'in' ? !there.prepared : !there.kept && there.prepared) return;
+    if (there.live) settle(this.#path);
+    if (direction === 'in') {
+      if (there.live) await linkOnce(this.#path, kept);
+      await rename(prepared, this.#path);
+      return;
+    }
+    if (!there.kept) {
+      await rename(this.#path, prepared);
+      return;
+    }
+    if (!there.prepared) await linkOnce(this.#path, prepared);
+    await rename(kept, this.#path);
+    // Two names of one file: a rename leaves both.
+    await rm(kept, { force: true });
+  }
+
+  async drop(id: string, which: 'prepared' | 'kept'): Promise<void> {
+    for (const end of ['', '-wal', '-shm', '-journal']) await rm(`${this.#at(id, which)}${end}`, { force: true });
+  }
+
+  #at(id: string, which: 'prepared' | 'kept'): string {
+    return `${this.#path}.${which === 'prepared' ? 'restore' : 'before'}-${id}`;
+  }
+}
+
+/** A second name for the same file. */
+async function linkOnce(from: string, to: string): Promise<void> {
+  await link(from, to).catch(async (error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    const [one, other] = await Promise.all([stat(from), stat(to)]);
+    if (one.ino !== other.ino) throw error;
+  });
+}
+
+/** What a write-ahead log or a journal holds is taken into the file: they go by the name, and not with the file. */
+function settle(path: string): void {
+  const database = openSqlite(path, false);
+  try {
+    database.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+  } finally {
+    database.close();
+  }
+}

@@ -1,0 +1,116 @@
+import { statfs } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { DatabaseDump, Direction, MediaFile, RestoreDatabases, RestorePlace, Snapshot, StagedFile } from '../stack.ts';
+import type { SynapseConfig } from '../synapse-config.ts';
+import type { Access } from './postgres.ts';
+import { FileRestore } from './restore-files.ts';
+import { MediaRestore } from './restore-media.ts';
+import { PostgresRestore } from './restore-postgres.ts';
+import { SqliteRestore } from './restore-sqlite.ts';
+
+export interface HostRestoresOptions {
+  config: () => Promise<SynapseConfig>;
+  /** Null for SQLite. */
+  access: (config: SynapseConfig) => Access | null;
+  postgresPrograms: string | undefined;
+  /** Folder of Steward's own. */
+  dir: string;
+}
+
+/** Restores on one machine: databases beside the live one, media beside the live ones, other files in a folder of Steward's own. */
+export class HostRestores implements RestorePlace {
+  readonly #options: HostRestoresOptions;
+
+  constructor(options: HostRestoresOptions) {
+    this.#options = options;
+  }
+
+  async load(id: string, format: DatabaseDump['format'], data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+    await (await this.#database()).load(id, format, data, signal);
+  }
+
+  async openPrepared(id: string): Promise<Snapshot> {
+    return (await this.#database()).openPrepared(id);
+  }
+
+  async databases(id: string): Promise<RestoreDatabases> {
+    return (await this.#database()).databases(id);
+  }
+
+  async swapDatabase(id: string, direction: Direction): Promise<void> {
+    await (await this.#database()).swap(id, direction);
+  }
+
+  async dropDatabase(id: string, which: 'prepared' | 'kept'): Promise<void> {
+    await (await this.#database()).drop(id, which);
+  }
+
+  async mediaFile(path: string): Promise<Omit<MediaFile, 'path'> | null> {
+    return (await this.#media('')).file(path);
+  }
+
+  async stageMedia(
+    id: string,
+    tar: AsyncIterable<Uint8Array>,
+    wanted: (path: string) => boolean,
+    signal: AbortSignal,
+  ): Promise<MediaFile[]> {
+    return (await this.#media(id)).stage(tar, wanted, signal);
+  }
+
+  async addMedia(id: string): Promise<void> {
+    await (await this.#media(id)).add();
+  }
+
+  async takeMediaBack(id: string): Promise<void> {
+    await (await this.#media(id)).takeBack();
+  }
+
+  async stageFiles(id: string, tar: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<StagedFile[]> {
+    return (await this.#files(id)).stage(tar, signal);
+  }
+
+  async readStaged(id: string, path: string): Promise<Buffer | null> {
+    return (await this.#files(id)).read(path);
+  }
+
+  async swapFiles(id: string, direction: Direction): Promise<void> {
+    await (await this.#files(id)).swap(direction);
+  }
+
+  async dropFiles(id: string): Promise<void> {
+    await (await this.#media(id)).drop();
+    await (await this.#files(id)).drop();
+  }
+
+  async free(): Promise<{ database: number | null; media: number | null }> {
+    const config = await this.#options.config();
+    const { database } = config;
+    return {
+      // Where a server of PostgreSQL keeps its data only its superuser may ask.
+      database: database.kind === 'sqlite' ? await freeAt(dirname(database.path)) : null,
+      media: await freeAt(dirname(config.mediaPath)),
+    };
+  }
+
+  async #database(): Promise<PostgresRestore | SqliteRestore> {
+    const config = await this.#options.config();
+    const access = this.#options.access(config);
+    return access === null || config.database.kind === 'sqlite'
+      ? new SqliteRestore((config.database as { path: string }).path)
+      : new PostgresRestore(access, this.#options.postgresPrograms);
+  }
+
+  async #media(id: string): Promise<MediaRestore> {
+    return new MediaRestore((await this.#options.config()).mediaPath, id);
+  }
+
+  async #files(id: string): Promise<FileRestore> {
+    return new FileRestore(join(this.#options.dir, id, 'files'), await this.#options.config());
+  }
+}
+
+async function freeAt(path: string): Promise<number | null> {
+  const stats = await statfs(path).catch(() => null);
+  return stats === null ? null : stats.bavail * stats.bsize;
+}
