@@ -1,6 +1,7 @@
 import { ensureAge } from '../kit/age.ts';
 import { ensureCompose, ensureDocker } from '../kit/docker.ts';
 import { ensurePostgres } from '../kit/postgres.ts';
+import { ensureS3 } from '../kit/s3.ts';
 import { ensureShells } from '../kit/shells.ts';
 import { ensureSynapse } from '../kit/synapse.ts';
 
@@ -22,7 +23,7 @@ export const TIERS: readonly Tier[] = [
   {
     name: 'integration',
     folder: 'integration',
-    ensure: [ensureSynapse, ensurePostgres, ensureShells, ensureAge],
+    ensure: [ensureSynapse, ensurePostgres, ensureShells, ensureAge, ensureS3],
     workers: 2,
     byDefault: true,
   },

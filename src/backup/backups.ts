@@ -7,14 +7,21 @@ import type { Log } from '../telemetry/log.ts';
 import { createBackup } from './create.ts';
 import type { Destination } from './destinations/destination.ts';
 import { DirectoryDestination } from './destinations/directory.ts';
+import { S3Destination, type S3Settings } from './destinations/s3.ts';
 import { EpochKeys, signingKey, type KeySettings } from './keys.ts';
 import type { Manifest, Proof } from './manifest.ts';
 import { removeBackups } from './prune.ts';
 import { judge, type Judged, type Retention } from './retention.ts';
 import { readManifest, readProof, verifyObjects, type ObjectLevel } from './verify.ts';
 
+/** One of the two. */
+export interface DestinationSettings {
+  directory?: string | undefined;
+  s3?: S3Settings | undefined;
+}
+
 export interface BackupSettings {
-  destinations: Readonly<Record<string, { directory: string }>>;
+  destinations: Readonly<Record<string, DestinationSettings>>;
   keys: KeySettings;
   retention: Retention;
 }
@@ -61,7 +68,9 @@ export class Backups {
         attempted: `use the destination ${chosen}`,
         reason: `there are ${names.join(', ')}`,
       });
-    return new DirectoryDestination(chosen, settings.directory);
+    return settings.s3 === undefined
+      ? new DirectoryDestination(chosen, settings.directory ?? '')
+      : new S3Destination(chosen, settings.s3, this.#options.clock);
   }
 
   /** The id of a backup that begins now: `20261122_021500`, UTC; one that is not taken. */

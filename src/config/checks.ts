@@ -11,7 +11,7 @@ export interface CrossMistake {
 
 /** What keys must agree on. Takes the plain tree, so that these mistakes are told together with those of the schema. */
 export function crossCheck(tree: Record<string, unknown>): CrossMistake[] {
-  return [...checkServerName(tree), ...checkRoles(tree), ...checkUserIds(tree), ...checkMail(tree)];
+  return [...checkServerName(tree), ...checkRoles(tree), ...checkUserIds(tree), ...checkMail(tree), ...checkDestinations(tree)];
 }
 
 /** What works, and that the operator should know of. */
@@ -33,6 +33,24 @@ export function warningsOf(config: Config): ConfigWarning[] {
     warnings.push({ key: 'http.listen', message: 'not set: no health checks and no metrics' });
   }
   return warnings;
+}
+
+function checkDestinations(tree: Record<string, unknown>): CrossMistake[] {
+  const backup = isPlainObject(tree['backup']) ? tree['backup'] : {};
+  const destinations = isPlainObject(backup['destinations']) ? backup['destinations'] : {};
+  return Object.entries(destinations).flatMap(([name, destination]) => {
+    if (!isPlainObject(destination)) return [];
+    const kinds = ['directory', 's3'].filter((kind) => destination[kind] !== undefined);
+    return kinds.length === 1
+      ? []
+      : [
+          {
+            path: ['backup', 'destinations', name],
+            expected: 'either `directory` or `s3`',
+            found: kinds.length === 0 ? 'neither' : 'both',
+          },
+        ];
+  });
 }
 
 function checkServerName(tree: Record<string, unknown>): CrossMistake[] {

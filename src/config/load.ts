@@ -124,7 +124,7 @@ function withAbsolutePaths(config: Config, folder: string): Config {
 
 function withAbsoluteBackup(backup: NonNullable<Config['backup']>, folder: string): NonNullable<Config['backup']> {
   const destinations = Object.entries(backup.destinations).map(
-    ([name, { directory }]) => [name, { directory: resolve(folder, directory) }] as const,
+    ([name, { directory, s3 }]) => [name, directory === undefined ? { s3 } : { directory: resolve(folder, directory) }] as const,
   );
   return { ...backup, destinations: Object.fromEntries(destinations) };
 }

@@ -155,6 +155,29 @@ const stack = section({
     .meta({ example: { synapse: { unit: 'matrix-synapse.service' } } }),
 });
 
+const s3 = section({
+  endpoint: httpUrl
+    .optional()
+    .describe("Address of the service; AWS's own of the region when left out.")
+    .meta({ example: 'https://s3.example.net' }),
+  region: z.string().min(1).default('us-east-1').describe('The region, which signatures name; most services take any.'),
+  bucket: z.string().min(3).describe('The bucket, which must be there.').meta({ example: 'matrix-backup' }),
+  prefix: z
+    .string()
+    .regex(/^$|^[A-Za-z0-9_-][A-Za-z0-9._-]*(\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$/, 'letters, digits, . _ - and slashes between')
+    .default('')
+    .describe('What all names begin with; nothing when left out.'),
+  access_key_id: z.string().min(1).describe('The access key.').meta({ example: 'STEWARD' }),
+  secret_access_key_file: secretFile.describe('File that holds its secret.').meta({ example: 'secrets/s3-secret' }),
+  path_style: z.boolean().default(true).describe('The bucket in the path, as most services but AWS want it.'),
+  lock: section({
+    days: z.int().min(1).max(36_500).describe('For so many days nobody can remove what was stored.').meta({ example: 30 }),
+    mode: z.enum(['governance', 'compliance']).default('governance').describe('`compliance` binds the owner of the bucket too.'),
+  })
+    .optional()
+    .describe('Object Lock; the bucket must have been made with it. A `backup prune` within that time fails.'),
+});
+
 const count = (kept: number, what: string) => z.int().min(0).default(kept).describe(what);
 
 const backup = section({
@@ -173,7 +196,13 @@ const backup = section({
     .record(
       z.string().regex(/^[a-z][a-z0-9_-]*$/, 'lower-case letters, digits, _ and -'),
       section({
-        directory: z.string().min(1).describe('A folder, on another disk than the data.').meta({ example: '/mnt/backup/matrix' }),
+        directory: z
+          .string()
+          .min(1)
+          .optional()
+          .describe('A folder, on another disk than the data.')
+          .meta({ example: '/mnt/backup/matrix' }),
+        s3: s3.optional().describe('A bucket of a service that speaks S3.'),
       }),
     )
     .default({})

@@ -53,6 +53,15 @@ export function destinationSuite(open: () => Promise<Destination>): void {
     expect(await names(destination)).toEqual(['ones/d']);
   });
 
+  test('removes one object, twice', async () => {
+    const destination = await open();
+    for (const name of ['one/a', 'one/b']) await destination.put(name, chunks(name));
+    await destination.remove('one/a');
+    await destination.remove('one/a');
+    expect(await names(destination)).toEqual(['one/b']);
+    expect(await destination.size('one/a')).toBeNull();
+  });
+
   test('says so when there is nothing of a name', async () => {
     const destination = await open();
     expect(await destination.size('no/such')).toBeNull();
