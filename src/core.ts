@@ -63,6 +63,7 @@ import { HandoverStore } from './store/handovers.ts';
 import { Holds } from './store/holds.ts';
 import { Inbox } from './store/inbox.ts';
 import { JobStore } from './store/jobs.ts';
+import { StandingApprovalStore } from './store/standing-approvals.ts';
 import { ScheduleStore } from './store/schedules.ts';
 import { takeLock } from './store/lock.ts';
 import { Store } from './store/store.ts';
@@ -75,6 +76,7 @@ import { Freeze } from './workflow/freeze.ts';
 import { asJob, type Job, type SettledJob } from './workflow/job.ts';
 import { Jobs } from './workflow/jobs.ts';
 import { Scheduler, type ScheduleReports } from './workflow/schedule/scheduler.ts';
+import { StandingApprovals } from './workflow/standing.ts';
 import { Schedules } from './workflow/schedule/schedules.ts';
 
 /** Milliseconds that a start waits for another process to let go of the store. */
@@ -191,7 +193,15 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     clock,
   );
   const scheduleStore = new ScheduleStore(store);
-  const schedules = new Schedules(scheduleStore, clock, ids);
+  const standing = new StandingApprovals({
+    ...{ store, audit, clock, rows: new StandingApprovalStore(store) },
+    approvals: () => approvals,
+    schedule: (id) => schedules.ofId(id),
+    identityChanged: (person) => identityStanding(pins, config.current, person) === 'changed',
+    knownIdentity: (userId) => pins.get(userId)?.identity ?? null,
+    config: () => config.current,
+  });
+  const schedules: Schedules = new Schedules(scheduleStore, standing, clock, ids);
   const recipients = new AgeRecipients(store);
   const handovers = new Handovers({ store, audit, handovers: new HandoverStore(store), sink, ids, log });
   const hooks: CoreHooks = {
@@ -378,6 +388,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     registry,
     sink,
     schedules,
+    standing,
     ladder,
     recipients,
     clock,
@@ -429,6 +440,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
       },
       started: (job) => {
         approvals.hold(job);
+        standing.used(job);
         if (job.ending?.kind === 'break-glass') alerts.happened(brokenGlass(job, job.ending.reason));
       },
       settled: (job) => {
@@ -441,7 +453,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
         hooks.progress(job, finished, words);
       },
     },
-    objection: (job) => approvals.objection(job),
+    objection: (job) => approvals.objection(job) ?? standing.objection(job),
     isVetoHeard: (job) => approvals.isVetoHeard(job),
     lockOf: (command) => registry.find(command)?.lock ?? 'none',
     executeWithin: () => config.current.approval.execution,
@@ -482,11 +494,12 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     reload,
     schedules,
     scheduler: (reports) => {
-      const prepare = prepareScheduled(context, dispatcher, gates);
+      const prepare = prepareScheduled(context, dispatcher, gates, standing);
       const scheduler = new Scheduler({
         store,
         audit,
         schedules: scheduleStore,
+        standing,
         jobStore,
         jobs: () => jobs,
         prepare,

@@ -37,6 +37,11 @@ export type AuditEvent =
   | 'schedule.stopped'
   /** A run that was due did not begin: held by a guard, or because the one before was going or Steward was down. */
   | 'schedule.passed-over'
+  /** Leave for the runs of a schedule within bounds: given with it, used by a run, not enough for one, ended. */
+  | 'standing.granted'
+  | 'standing.used'
+  | 'standing.exceeded'
+  | 'standing.ended'
   /** The store was older than a file of the audit, as after it was restored: the file was set aside. */
   | 'audit.forked'
   | 'job.requested'

@@ -22,6 +22,7 @@ import type { Freeze } from '../workflow/freeze.ts';
 import type { Job, JobRequester } from '../workflow/job.ts';
 import type { Jobs } from '../workflow/jobs.ts';
 import type { Schedules } from '../workflow/schedule/schedules.ts';
+import type { StandingApprovals } from '../workflow/standing.ts';
 import type { Registry } from './registry.ts';
 
 /** Who asks. */
@@ -90,6 +91,7 @@ export interface CommandContext {
   freeze: Freeze;
   readonly jobs: Pick<Jobs, 'get' | 'steps' | 'newest' | 'cancel' | 'isCancelled'>;
   schedules: Schedules;
+  standing: StandingApprovals;
   /** How a new password reaches the person who asks. */
   ladder: Ladder;
   recipients: AgeRecipients;

@@ -83,8 +83,12 @@ export interface WriteSpec<Args extends z.ZodObject, Result extends z.ZodObject,
   bare?: string;
   /** Resolves targets, checks guards, says what will change: reading only. Throws a Failure to refuse. */
   plan(ctx: CommandContext, args: z.output<Args>): Promise<PlanItem<Data>>;
-  /** Does it. May be called for a plan whose effect is half there. What only `run` knows is returned for `readBack`. */
-  run(ctx: CommandContext, data: Data): Promise<RunNote>;
+  /**
+   * Does it. May be called for a plan whose effect is half there. What only `run` knows is returned for `readBack`.
+   *
+   * @param jobId the job that runs it, with what people said to it
+   */
+  run(ctx: CommandContext, data: Data, jobId: string): Promise<RunNote>;
   /**
    * Looks whether the effect is on the server. Null means that it is not there, which is a failure however the server
    * answered; also the probe after a crash, then with an empty note.

@@ -9,6 +9,7 @@ import type { JobOrigin } from '../workflow/job.ts';
 import type { JobRequest } from '../workflow/jobs.ts';
 import type { Plan, PlanItem } from '../workflow/plan.ts';
 import { isOperator, mayRequest, owners } from '../workflow/roles.ts';
+import type { Leave } from '../workflow/standing.ts';
 import { atLeast, highestTier, type Tier } from '../workflow/tier.ts';
 import type { CommandContext, Message, Requester } from './context.ts';
 import { listData, recordData } from './data.ts';
@@ -32,6 +33,8 @@ export interface Ask {
   secrets: ReadonlyMap<string, Secret>;
   /** The tier up to which leave was given beforehand, where the command runs with nobody to ask. */
   granted?: Tier;
+  /** What is higher than that: whether a standing approval covers it, or which of its bounds it passes. */
+  standing?: (plan: Plan) => Leave;
   /** The message that asks; null where none does. */
   message?: Message | null;
   /** The reason given with the shell's `--break-glass`. */
@@ -157,21 +160,14 @@ export class Dispatcher {
         parts: [text({ strong: 'Dry run.' }, ' Nothing was changed.'), ...planParts(plan)],
       });
 
-    if (ask.granted !== undefined && !atLeast(ask.granted, plan.tier)) {
-      throw new Failure('access.needs-approval', {
-        attempted: planTitle(plan),
-        reason: `it is ${plan.tier}${plan.reasons.length === 0 ? '' : `, because ${plan.reasons.join(' and ')}`}; ${ask.granted} was given leave beforehand`,
-      });
-    }
-    const given = { yes: first.flags.yes, breakGlass: ask.breakGlass ?? null };
-    const need = ask.granted === undefined ? needFor(ctx, plan, given) : null;
+    const { need, origin } = leaveFor(ctx, ask, plan, first.flags.yes);
     const undo = plan.items.length === 1 ? (plan.items[0]?.undo ?? null) : null;
     const request: JobRequest = {
       requestId: ask.id,
       plan,
       inputs,
       requester: ask.requester,
-      origin: ask.origin,
+      origin,
       need,
       breakGlass: atLeast(plan.tier, 'destructive') ? ask.breakGlass : undefined,
       undo,
@@ -184,6 +180,24 @@ export class Dispatcher {
     assertMayRequest(ctx, command, tier);
     passGates(this.#gates, { command, tier, requester: ctx.requester });
   }
+}
+
+/** What the plan of an ask needs, where it has no leave beforehand; and what its job remembers of that. */
+function leaveFor(ctx: CommandContext, ask: Ask, plan: Plan, yes: boolean): Pick<JobRequest, 'need' | 'origin'> {
+  const { granted, origin, standing } = ask;
+  const breakGlass = ask.breakGlass ?? null;
+  if (granted === undefined) return { need: needFor(ctx, plan, { yes, breakGlass }), origin };
+  if (atLeast(granted, plan.tier)) return { need: null, origin };
+  const tier = `${plan.tier}${plan.reasons.length === 0 ? '' : `, because ${plan.reasons.join(' and ')}`}`;
+  const attempted = planTitle(plan);
+  if (standing === undefined || origin.kind !== 'schedule')
+    throw new Failure('access.needs-approval', { attempted, reason: `it is ${tier}; ${granted} was given leave beforehand` });
+  const leave = standing(plan);
+  if ('standing' in leave) return { need: null, origin: { ...origin, standing: leave.standing } };
+  const need = needFor(ctx, plan, { yes: false, breakGlass: null });
+  // Nobody sits at a terminal for a schedule.
+  if (need === null || need.place === 'terminal') throw new Failure('access.needs-approval', { attempted, reason: leave.beyond });
+  return { need, origin: { ...origin, beyond: leave.beyond } };
 }
 
 /** Plans each item; all must be possible, or none is run. */

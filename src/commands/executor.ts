@@ -41,7 +41,7 @@ export class CommandExecutor implements Executor {
     ctx.progress = progress;
     const command = commandOf(ctx, job);
     const data = job.plan.items[n]?.data;
-    const note = await command.run(ctx, data).catch(unanswered);
+    const note = await command.run(ctx, data, job.id).catch(unanswered);
     const lost = note['unanswered'] instanceof Failure ? note['unanswered'] : null;
     if (lost !== null) await ctx.clock.sleep(settle);
     const attempted = `run \`${job.command}\` on ${targetOf(job, n)}`;

@@ -5,7 +5,7 @@ import { failureReply, type Outcome, type Reply } from '../reply/reply.ts';
 import { showDuration } from '../reply/time.ts';
 import type { JobState, StepRecord } from '../store/jobs.ts';
 import { ruleOf } from '../workflow/approval.ts';
-import type { SettledJob } from '../workflow/job.ts';
+import { standingOf, type SettledJob } from '../workflow/job.ts';
 import type { CommandContext } from './context.ts';
 import type { WriteCommand } from './define.ts';
 
@@ -68,6 +68,7 @@ function whyNotRun(job: SettledJob): Failure | null {
     case 'vetoed':
       if (ending?.kind === 'role-lost')
         return new Failure('access.role-lost', { attempted, reason: `${ending.person} has no role for it any more` });
+      if (ending?.kind === 'standing-ended') return new Failure('access.needs-approval', { attempted, reason: ending.reason });
       if (ending?.kind !== 'vetoed' || ending.person === null) return new Failure('access.declined', { attempted });
       return job.requester.kind === 'person' && job.requester.person === ending.person
         ? new Failure('access.declined', { attempted })
@@ -112,6 +113,19 @@ function differenceParts({ ending }: SettledJob): Part[] {
 function approvedBy(job: SettledJob): Part[] {
   if (job.ending?.kind === 'break-glass')
     return [text({ strong: 'Without an approval' }, `, by --break-glass in the shell: ${job.ending.reason}`)];
+  const standing = standingOf(job);
+  if (standing !== null)
+    return [
+      text(
+        `by the standing approval of ${standing.by.join(' and ')}, given `,
+        { time: standing.grantedAt },
+        ', until ',
+        { time: standing.until },
+        ' (',
+        { code: standing.jobId },
+        ')',
+      ),
+    ];
   const approved = job.decisions.filter(({ verdict, person }) => verdict === 'approve' && !isRequester(job, person));
   if (approved.length === 0) return [];
   const asked = job.requester.kind === 'person' ? job.requester.person : 'the shell';

@@ -1,5 +1,6 @@
 import { Failure, type FailureDetails } from '../failures/failure.ts';
 import { ruleOf } from '../workflow/approval.ts';
+import { groupsOf } from '../workflow/approvals.ts';
 import type { Need } from '../workflow/jobs.ts';
 import { planHash, type Plan } from '../workflow/plan.ts';
 import type { CommandContext } from './context.ts';
@@ -48,7 +49,7 @@ function askOthers(ctx: CommandContext, plan: Plan, need: Need, attempted: strin
   const persons = inShell && need.way === 'code' ? 2 : 1;
   const excluded = [...new Set(plan.items.flatMap(({ controls }) => controls ?? []))];
   const approvers = ctx.approvals.approvers({
-    group: plan.command.split(' ')[0] ?? '',
+    groups: groupsOf(plan),
     tier: plan.tier,
     requester: requester.kind === 'person' ? requester.person : null,
     excluded,

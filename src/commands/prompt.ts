@@ -11,10 +11,12 @@ export function planParts(plan: Plan): Part[] {
   const lines = plan.items.map((item): Line =>
     item.changes.flatMap((change, at): Inline[] => (at === 0 ? [...change] : [', ', ...change])),
   );
+  const preview = plan.items.flatMap((item) => item.preview ?? []);
   const permanent = plan.items.flatMap((item) => item.permanent ?? []);
   return [
     ...(plan.items.length > 1 ? [text({ strong: `${plan.items.length} targets:` })] : []),
     list(lines),
+    ...(preview.length === 0 ? [] : [text('As it stands now:'), list(preview)]),
     ...(permanent.length === 0 ? [] : [text({ strong: 'Cannot be undone:' }), list(permanent)]),
     text(`Tier: ${plan.tier}${plan.reasons.length === 0 ? '' : `, because ${plan.reasons.join(' and ')}`}.`),
   ];
@@ -33,6 +35,7 @@ export function promptReply(config: Config, job: Job, approval: ApprovalRecord, 
       text({ strong: title }, ` ${job.command}`),
       ...again,
       ...(own && job.requester.kind === 'shell' ? [] : [askedBy(job)]),
+      ...beyondParts(job),
       ...planParts(job.plan),
       ...howParts(job, approval, approvers, now),
     ],
@@ -44,6 +47,12 @@ export function promptReply(config: Config, job: Job, approval: ApprovalRecord, 
 export function askedBy(job: Job): Part {
   if (job.requester.kind === 'shell') return text('Asked in the shell of the host, which names no person.');
   return text('Asked by ', { strong: job.requester.person }, ' (', { id: job.requester.userId }, ').');
+}
+
+/** Why a run of a schedule waits for somebody. */
+function beyondParts({ origin }: Job): Part[] {
+  if (origin.kind !== 'schedule' || origin.beyond === undefined) return [];
+  return [text('A run of the schedule ', { strong: origin.name }, ` that its standing approval does not cover: ${origin.beyond}.`)];
 }
 
 function howParts(job: Job, approval: ApprovalRecord, approvers: readonly string[], now: number): Part[] {

@@ -5,6 +5,8 @@ import type { CommandContext } from './context.ts';
 import { groupOf } from './define.ts';
 import type { ContextMaker, Dispatcher } from './dispatch.ts';
 import { passGates, type Gate } from './gate.ts';
+import type { StandingApprovals } from '../workflow/standing.ts';
+import { atLeast } from '../workflow/tier.ts';
 import { mayRequest, personOf } from '../workflow/roles.ts';
 
 /**
@@ -30,7 +32,12 @@ export function assertMayRunAsMaker(ctx: CommandContext, schedule: Schedule, att
 }
 
 /** Runs of schedules, by the same road as what a person types. */
-export function prepareScheduled(context: ContextMaker, dispatcher: Dispatcher, gates: readonly Gate[]): PrepareRun {
+export function prepareScheduled(
+  context: ContextMaker,
+  dispatcher: Dispatcher,
+  gates: readonly Gate[],
+  standing: Pick<StandingApprovals, 'leave'>,
+): PrepareRun {
   return async (schedule, origin): Promise<Preparation> => {
     const ctx = context(schedule.requester, new Map());
     const attempted = `run \`${schedule.command}\``;
@@ -52,7 +59,9 @@ export function prepareScheduled(context: ContextMaker, dispatcher: Dispatcher, 
       input: { line: schedule.line },
       items: null,
       secrets: new Map(),
-      granted: schedule.tier,
+      ...(atLeast(schedule.tier, 'destructive')
+        ? { granted: 'confirmed', standing: (plan) => standing.leave(schedule, plan) }
+        : { granted: schedule.tier }),
     });
     return prepared.kind === 'answer' ? prepared : { kind: 'job', request: prepared.request };
   };

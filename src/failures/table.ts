@@ -335,7 +335,7 @@ export const failureTable = {
   'schedule.never': usage('The schedule would never be due.', 'Which day is meant? Date and day of the week must both fit.'),
   'schedule.not-schedulable': refused(
     'The command cannot run in a schedule.',
-    'Reads and changes can that need nobody to answer while they run.',
+    'Reads and changes can, and what is destructive once it is approved; nothing that needs somebody to answer while it runs.',
   ),
   'schedule.paused': refused('The schedule is paused.', '`!schedule resume NAME` lets it run again.'),
   'schedule.not-paused': refused('The schedule is not paused.', '`!schedule list` shows when it runs next.'),

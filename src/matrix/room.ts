@@ -176,9 +176,9 @@ export class AdminRoom {
   settled(job: SettledJob): void {
     const { approvals, writer } = this.#options;
     if (job.origin.kind !== 'room') {
-      // What people of the room were asked, or must know of, is told to them too.
-      if (approvals.get(job.id)?.place === 'room' || job.ending?.kind === 'break-glass')
-        writer.reply(job.id, this.#options.jobReply(job), writer.open, null);
+      // What people of the room were asked, or must know of, is told to them too; a run of a schedule is reported as one.
+      const isTold = approvals.get(job.id)?.place === 'room' || job.ending?.kind === 'break-glass';
+      if (job.origin.kind === 'shell' && isTold) writer.reply(job.id, this.#options.jobReply(job), writer.open, null);
       queueMicrotask(() => {
         this.#options.sender.kick();
       });

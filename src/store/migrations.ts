@@ -459,4 +459,26 @@ export const migrations: readonly Migration[] = [
       ) STRICT;
     `,
   },
+  {
+    since: '0.2.0',
+    sql: `
+      -- Leave that was given once for the runs of a schedule, within bounds; kept after it has ended.
+      CREATE TABLE standing_approvals (
+        job_id TEXT PRIMARY KEY,
+        schedule_id TEXT NOT NULL,
+        line TEXT NOT NULL,
+        tier TEXT NOT NULL,
+        max_objects INTEGER NOT NULL,
+        givers TEXT NOT NULL,
+        granted_at INTEGER NOT NULL,
+        until INTEGER NOT NULL,
+        uses INTEGER NOT NULL DEFAULT 0,
+        used_at INTEGER,
+        warned_at INTEGER,
+        ended_at INTEGER,
+        ended TEXT
+      ) STRICT;
+      CREATE UNIQUE INDEX standing_approvals_of ON standing_approvals (schedule_id) WHERE ended_at IS NULL;
+    `,
+  },
 ];

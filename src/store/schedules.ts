@@ -63,6 +63,10 @@ export class ScheduleStore {
     this.#hasRun = store.database.prepare('SELECT 1 FROM schedule_runs WHERE schedule_id = ? AND due_at = ?');
   }
 
+  transaction<T>(work: () => T): T {
+    return this.#store.transaction(work);
+  }
+
   add(schedule: ScheduleRecord): void {
     this.#store.database
       .prepare(

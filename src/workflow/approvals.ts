@@ -14,6 +14,7 @@ import { ruleOf } from './approval.ts';
 import { Attempts } from './attempts.ts';
 import { asJob, type Ending, type Job } from './job.ts';
 import type { Decider, Jobs } from './jobs.ts';
+import type { Plan } from './plan.ts';
 import { isOperator, mayApprove, mayRequest } from './roles.ts';
 import type { Tier } from './tier.ts';
 
@@ -119,13 +120,13 @@ export class Approvals {
   }
 
   /** The persons who may approve a request of this kind now, but for the one who asked. */
-  approvers(asked: { group: string; tier: Tier; requester: string | null; excluded: readonly string[] }): string[] {
+  approvers(asked: { groups: readonly string[]; tier: Tier; requester: string | null; excluded: readonly string[] }): string[] {
     const config = this.#options.config();
     return Object.keys(config.people).filter(
       (person) =>
         person !== asked.requester &&
         !asked.excluded.includes(person) &&
-        mayApprove(config, person, asked.group, asked.tier) &&
+        asked.groups.every((group) => mayApprove(config, person, group, asked.tier)) &&
         this.heldUntil(person) === null &&
         !this.#options.identityChanged(person),
     );
@@ -135,7 +136,7 @@ export class Approvals {
   approversOf(job: Job, approval: ApprovalRecord): string[] {
     const requester = job.requester.kind === 'person' ? job.requester.person : null;
     if (approval.approver === 'requester') return requester === null ? [] : [requester];
-    return this.approvers({ group: groupOf(job), tier: job.tier, requester, excluded: approval.excluded });
+    return this.approvers({ groups: groupsOf(job.plan), tier: job.tier, requester, excluded: approval.excluded });
   }
 
   /**
@@ -310,10 +311,11 @@ export class Approvals {
       return new Failure('access.not-requester', { attempted, reason: `only ${requester ?? 'the shell'} asked for it` });
     if (approval.approver === 'others') {
       if (vote.person === requester) return new Failure('approval.own-request', { attempted });
-      if (!mayApprove(config, vote.person, groupOf(job), job.tier))
+      const missing = groupsOf(job.plan).find((group) => !mayApprove(config, vote.person, group, job.tier));
+      if (missing !== undefined)
         return new Failure('approval.not-allowed', {
           attempted,
-          reason: `your role does not include approving ${job.tier} commands of the group \`${groupOf(job)}\``,
+          reason: `your role does not include approving ${job.tier} commands of the group \`${missing}\``,
         });
       if (approval.excluded.includes(vote.person)) return new Failure('approval.is-target', { attempted });
       const until = this.heldUntil(vote.person);
@@ -345,6 +347,11 @@ export function isAlerted(config: Config, tier: Tier): boolean {
 
 function deciderOf({ person, userId, trust, eventId }: Vote): Decider {
   return { actor: { kind: 'person', person, userId, trust }, eventId };
+}
+
+/** The groups that who approves a plan must be allowed to approve: its own, and those of the commands that it lets run. */
+export function groupsOf(plan: Plan): string[] {
+  return [...new Set([plan.command.split(' ')[0] ?? plan.command, ...plan.items.flatMap(({ grants }) => grants ?? [])])];
 }
 
 function groupOf(job: Job): string {

@@ -23,6 +23,19 @@ export interface ScheduleOrigin {
   asked: boolean;
   /** Whether a job that a crash kept from starting is still run. */
   catchUp: boolean;
+  /** The standing approval that it runs by. */
+  standing?: StandingUse;
+  /** Why the standing approval of the schedule does not cover it, and it waits for somebody. */
+  beyond?: string;
+}
+
+/** By which standing approval a run needs nobody. Times in milliseconds since the epoch. */
+export interface StandingUse {
+  /** The job that was approved. */
+  jobId: string;
+  by: readonly string[];
+  grantedAt: number;
+  until: number;
 }
 
 /** Where the answer goes, and how the request came. */
@@ -41,6 +54,8 @@ export type Ending =
   | { kind: 'superseded' }
   /** What would change is not what was shown: lines that are gone, and lines that are new. */
   | { kind: 'plan-changed'; was: readonly Line[]; now: readonly Line[] }
+  /** The standing approval that it was to run by does not cover it any more. */
+  | { kind: 'standing-ended'; reason: string }
   /** It ran without an approval, by the shell's `--break-glass`. */
   | { kind: 'break-glass'; reason: string };
 
@@ -58,6 +73,11 @@ export interface SettledJob extends Job {
   steps: readonly StepRecord[];
   /** What people said to it, oldest first, without what was taken back. */
   decisions: readonly Decision[];
+}
+
+/** The standing approval that a job runs by, or null. */
+export function standingOf({ origin }: Pick<Job, 'origin'>): StandingUse | null {
+  return origin.kind === 'schedule' ? (origin.standing ?? null) : null;
 }
 
 /** The JSON columns are written by workflow/ alone, from these very types. */

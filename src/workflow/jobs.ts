@@ -9,7 +9,7 @@ import type { Decisions } from '../store/decisions.ts';
 import type { JobStore, JobState, StepRecord } from '../store/jobs.ts';
 import type { Store } from '../store/store.ts';
 import type { Log } from '../telemetry/log.ts';
-import { asJob, type Ending, type Job, type JobOrigin, type JobRequester, type SettledJob } from './job.ts';
+import { asJob, standingOf, type Ending, type Job, type JobOrigin, type JobRequester, type SettledJob } from './job.ts';
 import { planDifference } from './plan-difference.ts';
 import { planHash, type Plan } from './plan.ts';
 
@@ -75,7 +75,7 @@ export interface JobsOptions {
   log: Log;
   executor: Executor;
   events: JobEvents;
-  /** Why a job must not run any more though it was approved: a role that went. Null when it may. */
+  /** Why a job must not run any more though it was approved: a role that went, a standing approval that ended. Null when it may. */
   objection: (job: Job) => Ending | null;
   /** Whether somebody who refuses the job now is heard. */
   isVetoHeard: (job: Job) => boolean;
@@ -352,8 +352,9 @@ export class Jobs {
 
   async #execute(job: Job): Promise<void> {
     const { clock, executor, jobs, store, events } = this.#options;
-    if (job.expiresAt !== null) {
-      // It waited for a person, and the world may have moved on since the plan was shown.
+    // It waited for a person, or a crash kept it from starting: the world may have moved on since it was planned.
+    const isApproved = job.expiresAt !== null || standingOf(job) !== null;
+    if (isApproved) {
       const again = await executor.plan(job).catch((error: unknown) => asFailure(error));
       if (again instanceof Failure || planHash(again) !== job.planHash) {
         const difference = again instanceof Failure ? { was: [], now: [[again.message]] } : planDifference(job.plan, again);
@@ -363,7 +364,7 @@ export class Jobs {
     }
     const started = store.transaction(() => {
       // Read again, and in the transaction: an approval may have been taken back, a role may have gone, time may be over.
-      const objection = job.expiresAt === null ? null : this.#options.objection(job);
+      const objection = isApproved ? this.#options.objection(job) : null;
       if (objection !== null) {
         this.#settle(job.id, 'approved', 'vetoed', objection);
         return false;

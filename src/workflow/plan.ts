@@ -16,6 +16,12 @@ export interface PlanItem<Data = unknown> {
   changes: readonly Line[];
   /** What cannot be undone, or is lost, a line each. */
   permanent?: readonly Line[];
+  /** What it would come to as the world is now, a line each: shown to who decides, and no part of what is frozen. */
+  preview?: readonly Line[];
+  /** How many things it changes, where that is not the number of its targets. */
+  objects?: number;
+  /** Group of another command that it lets run: who approves it must be allowed to approve that one. */
+  grants?: string;
   /** Raises the declared tier, with the reason; never lowers it. */
   raise?: { tier: Tier; reason: string };
   /** The person of `people:` whose account it could give control of: not to approve it, and out of approving once it has run. */
@@ -35,9 +41,14 @@ export interface Plan {
   items: readonly PlanItem[];
 }
 
-/** SHA-256 in hex over the canonical JSON (RFC 8785) of the plan. */
+/** How many things a plan changes: what the bounds of a standing approval count. */
+export function objectsOf(plan: Plan): number {
+  return plan.items.reduce((sum, { objects, targets }) => sum + (objects ?? targets.length), 0);
+}
+
+/** SHA-256 in hex over the canonical JSON (RFC 8785) of the plan without its previews. */
 export function planHash(plan: Plan): string {
-  const json = canonicalize(plan);
+  const json = canonicalize({ ...plan, items: plan.items.map((item) => ({ ...item, preview: undefined })) });
   if (json === undefined) throw new TypeError('a plan must be JSON');
   return createHash('sha256').update(json).digest('hex');
 }

@@ -48,7 +48,7 @@ function rows(sql: string): Record<string, unknown>[] {
 test('a stored schedule runs a read as its maker, and posts the answer', async () => {
   const asked = await steward.alice.say('!schedule add health "*/2 * * * * *" "server status"');
   const prompt = await steward.alice.prompt(asked);
-  expect(bodyOf(prompt)).toMatch(/run \*\/2 \* \* \* \* \* \(UTC\): !server status, first at .*Tier: confirmed\./s);
+  expect(bodyOf(prompt)).toMatch(/run \*\/2 \* \* \* \* \* \(UTC\): !server status.*first at .*Tier: confirmed\./s);
   expect(rows('SELECT * FROM schedules')).toEqual([]);
   await steward.alice.react(prompt.event_id, '✅');
   expect(bodyOf(await steward.alice.answer(asked))).toMatch(
@@ -107,7 +107,8 @@ test('a mistake is told when the schedule is added', async () => {
     ['!schedule add x 02:30 "user info nobody-here" --zone Mars/Olympus -y', 'usage.invalid-value', /a time zone such as/],
     ['!schedule add x 02:30 "undo" -y', 'schedule.not-schedulable', /for a person who is there/],
     ['!schedule add x 02:30 "schedule remove x" -y', 'schedule.not-schedulable', /for a person who is there/],
-    ['!schedule add x 02:30 "user deactivate carol"', 'schedule.not-schedulable', /is destructive/],
+    ['!schedule add x 02:30 "user deactivate carol" --max-objects 21', 'usage.invalid-value', /at most 20 objects a run/],
+    ['!schedule add x 02:30 "server status" --max-objects 3 -y', 'usage.invalid-value', /runs without an approval/],
     ['!schedule add x 02:30 "user update-password bob"', 'schedule.not-schedulable', /is catastrophic, because/],
     ['!schedule add x "* * * * *" "server status" --jitter 5m -y', 'usage.invalid-value', /jitter is as long as/],
     ['!schedule add X 02:30 "server status" -y', 'usage.invalid-value', /lower-case/],

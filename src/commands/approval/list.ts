@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { list, text, type Line } from '../../reply/parts.ts';
+import { giversOf } from '../../workflow/standing.ts';
 import { defineList } from '../define.ts';
 import { targetsOf } from './shared.ts';
 
@@ -7,6 +8,7 @@ const row = z.object({
   jobId: z.string(),
   command: z.string(),
   tier: z.string(),
+  /** Of the job; `standing` for an approval of the runs of a schedule, whose approvers are those who gave it. */
   state: z.string(),
   requester: z.string().nullable(),
   targets: z.array(z.string()),
@@ -16,7 +18,7 @@ const row = z.object({
 
 export const approvalList = defineList({
   name: 'approval list',
-  summary: 'List what waits for an approval, and what counts down.',
+  summary: 'List what waits for an approval, what counts down, and the standing approvals of schedules.',
   tier: 'read',
   lock: 'none',
   anyOperator: true,
@@ -38,12 +40,19 @@ export const approvalList = defineList({
         until: new Date(job.expiresAt ?? job.createdAt).toISOString(),
       };
     });
-    yield await Promise.resolve({ rows, total: rows.length, next: null });
+    const standing = ctx.standing.all().map(({ standing: { jobId, until, ...given }, schedule }) => ({
+      ...{ jobId, command: schedule.command, tier: schedule.tier, state: 'standing', targets: [schedule.name] },
+      requester: schedule.requester.kind === 'person' ? schedule.requester.person : null,
+      approvers: giversOf(given),
+      until: new Date(until).toISOString(),
+    }));
+    const all = [...rows, ...standing];
+    yield await Promise.resolve({ rows: all, total: all.length, next: null });
   },
 
   reply: ({ rows }) => {
-    if (rows.length === 0) return [text('Nothing waits for an approval.')];
-    const shown = rows
+    const [waiting, standing] = [rows.filter(({ state }) => state !== 'standing'), rows.filter(({ state }) => state === 'standing')];
+    const shown = waiting
       .slice(0, 20)
       .map((each): Line => [
         { code: each.jobId },
@@ -54,10 +63,24 @@ export const approvalList = defineList({
         { time: Date.parse(each.until) },
       ]);
     return [
-      list(shown),
-      ...(rows.length > shown.length
-        ? [text(`and ${rows.length - shown.length} more; `, { command: 'approval list --csv' }, ' has all.')]
+      ...(shown.length === 0 ? [text('Nothing waits for an approval.')] : [list(shown)]),
+      ...(waiting.length > shown.length
+        ? [text(`and ${waiting.length - shown.length} more; `, { command: 'approval list --csv' }, ' has all.')]
         : []),
+      ...(standing.length === 0
+        ? []
+        : [text({ strong: 'Standing,' }, ' for the runs of schedules; ', { command: 'veto ID' }, ' takes one back:')]),
+      ...(standing.length === 0 ? [] : [list(standing.slice(0, 20).map(standingLine))]),
     ];
   },
 });
+
+function standingLine({ jobId, command, targets, approvers, requester, until }: z.output<typeof row>): Line {
+  return [
+    { code: jobId },
+    ' ',
+    { strong: targets.join(', ') },
+    ` ${command} · by ${requester ?? 'the shell'}, approved by ${approvers.join(' and ')} · until `,
+    { time: Date.parse(until) },
+  ];
+}

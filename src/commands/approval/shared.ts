@@ -12,7 +12,7 @@ export const requestArgument = (description: string) =>
 export const decisionResult = z.object({
   jobId: z.string(),
   command: z.string(),
-  outcome: z.enum(['approved', 'counted', 'vetoed', 'ended', 'asked-again']),
+  outcome: z.enum(['approved', 'counted', 'vetoed', 'ended', 'asked-again', 'revoked']),
   /** How many more persons must approve. */
   missing: z.number(),
 });
@@ -29,6 +29,7 @@ export function decide(ctx: CommandContext, typed: string, verdict: 'approve' | 
     const attempted = `${verdict} \`${typed}\``;
     if (verdict === 'approve') throw new Failure('approval.shell', { attempted });
     const { job } = approvals.find(typed, 'shell');
+    if (ctx.standing.revoke(job.id, { kind: 'shell' }) !== null) return revoked(job);
     if (!approvals.takeBack(job.id)) throw new Failure('approval.not-waiting', { attempted, reason: `it is ${job.state} already` });
     return { jobId: job.id, command: job.command, outcome: 'vetoed', missing: 0 };
   }
@@ -39,11 +40,18 @@ export function decide(ctx: CommandContext, typed: string, verdict: 'approve' | 
     return { ...result, outcome: 'asked-again' };
   }
   const { person, userId } = requester;
+  // What it has approved beforehand is taken back; the rest of it is done.
+  if (verdict === 'veto' && ctx.standing.revoke(job.id, { kind: 'person', person, userId, trust: message.trust }) !== null)
+    return revoked(job);
   const outcome = approvals.decide(job.id, { eventId: message.eventId, person, userId, trust: message.trust, verdict, by });
   if (outcome.kind === 'refused') throw outcome.failure;
   if (outcome.kind === 'counted') return { ...result, outcome: 'counted', missing: outcome.missing };
   if (outcome.kind === 'approved') return { ...result, outcome: 'approved' };
   return { ...result, outcome: outcome.job.state === 'vetoed' && verdict === 'veto' ? 'vetoed' : 'ended' };
+}
+
+function revoked({ id, command }: Job): DecisionResult {
+  return { jobId: id, command, outcome: 'revoked', missing: 0 };
 }
 
 export function decisionParts({ command, jobId, outcome, missing }: DecisionResult): Part[] {
@@ -55,6 +63,8 @@ export function decisionParts({ command, jobId, outcome, missing }: DecisionResu
       return [text('Approved: ', ...about, `. ${missing} more must approve.`)];
     case 'vetoed':
       return [text('Refused: ', ...about, '.')];
+    case 'revoked':
+      return [text('The standing approval is taken back: ', ...about, '. Each run is asked for from now on.')];
     case 'ended':
       return [text('It waits no more: ', ...about, '.')];
     case 'asked-again':

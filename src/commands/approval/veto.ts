@@ -5,7 +5,9 @@ import { decide, decisionParts, decisionResult, requestArgument } from './shared
 export const approvalVeto = defineRead({
   name: 'approval veto',
   summary: 'Refuse what somebody asked for, also during its countdown.',
-  details: ['Any operator may. What runs already is not stopped by it.'],
+  details: [
+    'Any operator may. What runs already is not stopped by it. With the id of a request that has approved the runs of a schedule beforehand, it takes that back.',
+  ],
   tier: 'read',
   lock: 'none',
   anyOperator: true,

@@ -27,6 +27,7 @@ export const backupPrune = defineWrite({
     const bytes = removed.reduce((sum, { id }) => sum + (backups.find(id, destination.name).bytes ?? 0), 0);
     return {
       targets: [{ id: `destination ${destination.name}` }, ...removed.map(({ id }) => ({ id: `backup ${id}` }))],
+      objects: removed.length,
       changes: [
         removed.length === 0
           ? [`remove nothing: all ${kept.length} backups are kept`]

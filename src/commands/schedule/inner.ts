@@ -1,5 +1,6 @@
 import { Failure } from '../../failures/failure.ts';
 import type { Line } from '../../reply/parts.ts';
+import { objectsOf } from '../../workflow/plan.ts';
 import { atLeast, type Tier } from '../../workflow/tier.ts';
 import type { CommandContext } from '../context.ts';
 import { groupOf, type Command } from '../define.ts';
@@ -17,7 +18,12 @@ export interface Inner {
   /** The line as it was typed, its spaces put right. */
   line: string;
   tier: Tier;
+  /** ", because …" where the tier is higher than declared. */
+  because: string;
+  /** How many objects it would change now. */
+  objects: number;
   changes: readonly Line[];
+  permanent: readonly Line[];
 }
 
 /** @throws Failure where it cannot run in a schedule, with the piece that is wrong */
@@ -34,18 +40,24 @@ export async function readInner(ctx: CommandContext, typed: string, attempted: s
   if (refused !== null) throw new Failure('schedule.not-schedulable', { attempted, reason: refused });
   if (command.kind !== 'write') {
     assertMayRequestInner(ctx, command, command.tier, attempted);
-    return { command, line, tier: command.tier, changes: [] };
+    return { command, line, tier: command.tier, because: '', objects: 0, changes: [], permanent: [] };
   }
   const { plan, refused: failures } = await planOf(ctx, command, [args]);
   if (plan === null) throw failures[0]?.failure ?? new Failure('access.plan-changed', { attempted });
   assertMayRequestInner(ctx, command, plan.tier, attempted);
-  if (atLeast(plan.tier, 'destructive'))
+  const because = plan.reasons.length === 0 ? '' : `, because ${plan.reasons.join(' and ')}`;
+  if (atLeast(plan.tier, 'catastrophic'))
     throw new Failure('schedule.not-schedulable', {
       attempted,
-      reason: `\`${command.name}\` is ${plan.tier}${plan.reasons.length === 0 ? '' : `, because ${plan.reasons.join(' and ')}`}`,
-      hint: 'A schedule has nobody to ask when it runs. Type the command when it is wanted.',
+      reason: `\`${command.name}\` is ${plan.tier}${because}`,
+      hint: 'What is catastrophic is approved each time. Type the command when it is wanted.',
     });
-  return { command, line, tier: plan.tier, changes: plan.items.flatMap((item) => item.changes) };
+  const items = plan.items;
+  return {
+    ...{ command, line, tier: plan.tier, because, objects: objectsOf(plan) },
+    changes: items.flatMap((item) => item.changes),
+    permanent: items.flatMap((item) => item.permanent ?? []),
+  };
 }
 
 function refusal(command: Command, flags: { help: boolean; dryRun: boolean }): string | null {

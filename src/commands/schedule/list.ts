@@ -3,6 +3,7 @@ import { table, text, type Line } from '../../reply/parts.ts';
 import { showTime } from '../../reply/time.ts';
 import type { Schedule } from '../../workflow/schedule/schedule.ts';
 import { duration } from '../../workflow/schedule/scheduler.ts';
+import { giversOf } from '../../workflow/standing.ts';
 import type { CommandContext } from '../context.ts';
 import { defineList } from '../define.ts';
 
@@ -28,12 +29,18 @@ const row = z.object({
   lastOutcome: z.string().nullable(),
   lastFailure: z.string().nullable(),
   lastSuccess: z.string().nullable(),
+  /** Who has approved its runs beforehand; nobody where they need no approval, or where each is asked for. */
+  approvedBy: z.array(z.string()),
+  approvedUntil: z.string().nullable(),
+  /** Objects a run that the approval covers, and how many runs it has covered. */
+  maxObjects: z.number().nullable(),
+  approvedRuns: z.number().nullable(),
 });
 type Row = z.output<typeof row>;
 
 export const scheduleList = defineList({
   name: 'schedule list',
-  summary: 'List the schedules: when each runs next, how the last run ended, and what is late or paused.',
+  summary: 'List the schedules: when each runs next, how the last run ended, who has approved it, and what is late or paused.',
   tier: 'read',
   lock: 'none',
   args: z.strictObject({}),
@@ -55,7 +62,7 @@ export const scheduleList = defineList({
         page.rows.map((schedule): Line[] => [
           [{ strong: schedule.name }],
           [{ command: schedule.command }],
-          [`${schedule.due} (${schedule.timeZone})${schedule.person === null ? '' : `, as ${schedule.person}`}`],
+          [`${schedule.due} (${schedule.timeZone})${schedule.person === null ? '' : `, as ${schedule.person}`}${approvalOf(schedule)}`],
           [nextOf(schedule)],
           [lastOf(schedule)],
         ]),
@@ -68,6 +75,7 @@ function rowOf(ctx: CommandContext, schedule: Schedule): Row {
   const iso = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());
   const next = ctx.schedules.nextRun(schedule);
   const last = ctx.schedules.lastRun(schedule);
+  const standing = ctx.standing.of(schedule.id);
   const behind = next === null ? 0 : ctx.clock.now() - next;
   return {
     name: schedule.name,
@@ -86,7 +94,18 @@ function rowOf(ctx: CommandContext, schedule: Schedule): Row {
     lastOutcome: last?.outcome ?? null,
     lastFailure: last?.failure ?? null,
     lastSuccess: iso(schedule.lastSuccess),
+    approvedBy: standing === null ? [] : giversOf(standing),
+    approvedUntil: iso(standing?.until ?? null),
+    maxObjects: standing?.maxObjects ?? null,
+    approvedRuns: standing?.uses ?? null,
   };
+}
+
+/** By whose approval a run of what is destructive needs nobody. */
+function approvalOf({ approvedBy, approvedUntil, maxObjects, tier, timeZone }: Row): string {
+  if (approvedUntil !== null)
+    return `, approved by ${approvedBy.join(' and ')} until ${showTime(Date.parse(approvedUntil), timeZone)}, at most ${maxObjects ?? 0} objects a run`;
+  return tier === 'destructive' ? ', each run is asked for' : '';
 }
 
 function nextOf(schedule: Row): string {

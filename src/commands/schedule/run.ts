@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { Failure } from '../../failures/failure.ts';
 import { text } from '../../reply/parts.ts';
 import { atLeast } from '../../workflow/tier.ts';
-import { defineWrite } from '../define.ts';
+import { defineWrite, groupOf } from '../define.ts';
 import { assertMayRunAsMaker } from '../scheduled.ts';
 import { assertMayRequestInner, scheduleName } from './shared.ts';
 
@@ -29,6 +29,7 @@ export const scheduleRun = defineWrite({
       targets: [{ id: schedule.name }],
       changes: [['run now: ', { command: schedule.line }]],
       ...(atLeast(schedule.tier, 'confirmed') ? { raise: { tier: schedule.tier, reason: `\`${schedule.command}\` is` } } : {}),
+      ...(command !== undefined && atLeast(schedule.tier, 'destructive') ? { grants: groupOf(command) } : {}),
       data: { id: schedule.id, name: schedule.name, line: schedule.line },
     });
   },

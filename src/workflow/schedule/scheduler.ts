@@ -6,10 +6,12 @@ import { failureReply, type Reply } from '../../reply/reply.ts';
 import { showTime } from '../../reply/time.ts';
 import type { JobStore } from '../../store/jobs.ts';
 import type { RunOutcome, RunRecord, ScheduleStore } from '../../store/schedules.ts';
+import type { StandingRecord } from '../../store/standing-approvals.ts';
 import type { Store } from '../../store/store.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { ScheduleOrigin, SettledJob } from '../job.ts';
 import type { JobRequest, Jobs } from '../jobs.ts';
+import { giversOf, type StandingApprovals } from '../standing.ts';
 import { countedMissed } from './timetable.ts';
 import { asSchedule, jitterOf, runId, timetableOf, type Schedule } from './schedule.ts';
 
@@ -54,6 +56,7 @@ export interface SchedulerOptions {
   schedules: ScheduleStore;
   jobStore: JobStore;
   jobs: () => Jobs;
+  standing: Pick<StandingApprovals, 'end' | 'exceeded' | 'look'>;
   prepare: PrepareRun;
   reports: ScheduleReports;
   jobReply: (job: SettledJob) => Reply;
@@ -107,6 +110,9 @@ export class Scheduler {
       for (const record of schedules.all()) {
         const schedule = asSchedule(record);
         try {
+          this.#options.standing.look(schedule, (ending) => {
+            this.#warn(schedule, ending);
+          });
           wait = Math.min(wait, this.#look(schedule));
         } catch (error) {
           log.error('a schedule could not be run', { schedule: schedule.name, error });
@@ -252,7 +258,7 @@ export class Scheduler {
   }
 
   async #carryOut(schedule: Schedule, run: Run): Promise<void> {
-    const { clock, jobs, prepare, reports, schedules, store } = this.#options;
+    const { clock, jobs, prepare, reports, schedules, standing, store } = this.#options;
     const origin = originOf(schedule, run);
     const startedAt = clock.now();
     const prepared = await prepare(schedule, origin).catch((error: unknown): Preparation => ({
@@ -275,9 +281,11 @@ export class Scheduler {
       };
       if (prepared.kind === 'job') {
         if (!there) return null;
-        const { id } = jobs().create(prepared.request);
-        end('running', id, null);
-        return id;
+        const job = jobs().create(prepared.request);
+        const { beyond } = job.origin.kind === 'schedule' ? job.origin : {};
+        if (beyond !== undefined) standing.exceeded(schedule, job, beyond);
+        end('running', job.id, null);
+        return job.id;
       }
       if (prepared.kind === 'answer') {
         const { reply, refusal } = prepared;
@@ -295,6 +303,7 @@ export class Scheduler {
       end(prepared.kind === 'held' ? 'held' : 'failed', null, failure.id);
       if (prepared.kind === 'stopped' && there) {
         schedules.pause(schedule.id, now, failure.reason);
+        standing.end(schedule, 'role-gone');
         this.#record('schedule.stopped', schedule, { failure: failure.id });
       }
       if (prepared.kind === 'held' && !heldBefore) this.#record('schedule.passed-over', schedule, { failure: failure.id });
@@ -303,6 +312,31 @@ export class Scheduler {
       return null;
     });
     if (jobId !== null) void jobs().start(jobId);
+  }
+
+  /** Its standing approval ends soon: told once, to who made it and to who may give another. */
+  #warn(schedule: Schedule, standing: StandingRecord): void {
+    const { clock, reports } = this.#options;
+    const maker = schedule.requester.kind === 'person' ? [schedule.requester.userId] : [];
+    const reply: Reply = {
+      command: schedule.command,
+      outcome: 'waiting',
+      parts: [
+        text(
+          { strong: schedule.name },
+          ' · ',
+          { command: schedule.line },
+          ` · the approval of ${giversOf(standing).join(' and ')} ends in ${duration(standing.until - clock.now())}, ${showTime(standing.until, schedule.timeZone)}.`,
+        ),
+        text(
+          'After that each run is asked for. To have it approved again: ',
+          { command: `schedule remove ${schedule.name}` },
+          ', then undo it.',
+        ),
+      ],
+      mentions: [...new Set([...maker, ...reports.owners()])],
+    };
+    reports.tell(`standing-ends-${standing.jobId}`, reply, null);
   }
 
   /** What became due while a read went on is skipped, and told. */

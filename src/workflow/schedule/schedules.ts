@@ -1,6 +1,8 @@
+import type { AuditActor } from '../../audit/audit.ts';
 import type { Clock, Ids } from '../../clock.ts';
 import { Failure } from '../../failures/failure.ts';
 import type { RunRecord, ScheduleStore } from '../../store/schedules.ts';
+import type { StandingApprovals } from '../standing.ts';
 import { asSchedule, jitterOf, timetableOf, type Schedule } from './schedule.ts';
 
 /** What a new schedule is made of. */
@@ -14,10 +16,12 @@ export class Schedules {
   readonly #store: ScheduleStore;
   readonly #clock: Clock;
   readonly #ids: Ids;
+  readonly #standing: Pick<StandingApprovals, 'grant' | 'end'>;
   #changed: (() => void) | null = null;
 
-  constructor(store: ScheduleStore, clock: Clock, ids: Ids) {
+  constructor(store: ScheduleStore, standing: Pick<StandingApprovals, 'grant' | 'end'>, clock: Clock, ids: Ids) {
     this.#store = store;
+    this.#standing = standing;
     this.#clock = clock;
     this.#ids = ids;
   }
@@ -37,6 +41,11 @@ export class Schedules {
 
   find(name: string): Schedule | null {
     const record = this.#store.find(name);
+    return record === null ? null : asSchedule(record);
+  }
+
+  ofId(id: string): Schedule | null {
+    const record = this.#store.get(id);
     return record === null ? null : asSchedule(record);
   }
 
@@ -66,23 +75,32 @@ export class Schedules {
     return next + jitterOf(schedule, next);
   }
 
-  add(schedule: NewSchedule): void {
+  /** @param standing what its runs are approved for beforehand, and the job that was approved; null where they need nobody */
+  add(schedule: NewSchedule, standing: { maxObjects: number; jobId: string } | null = null): void {
     const now = this.#clock.now();
-    this.#store.add({
-      ...schedule,
-      id: this.#ids.short(10),
-      createdAt: now,
-      cursor: now,
-      askedAt: null,
-      pausedAt: null,
-      pausedReason: null,
-      lastSuccess: null,
+    const id = this.#ids.short(10);
+    this.#store.transaction(() => {
+      this.#store.add({
+        ...schedule,
+        id,
+        createdAt: now,
+        cursor: now,
+        askedAt: null,
+        pausedAt: null,
+        pausedReason: null,
+        lastSuccess: null,
+      });
+      if (standing !== null) this.#standing.grant({ ...schedule, id }, standing.maxObjects, standing.jobId);
     });
     this.#changed?.();
   }
 
-  remove(schedule: Pick<Schedule, 'id'>): void {
-    this.#store.remove(schedule.id);
+  remove(id: string, by: AuditActor): void {
+    this.#store.transaction(() => {
+      const record = this.#store.get(id);
+      if (record !== null) this.#standing.end(asSchedule(record), 'removed', by);
+      this.#store.remove(id);
+    });
     this.#changed?.();
   }
 

@@ -20,7 +20,7 @@ test('the undo of a removal adds the same schedule again, whatever quotes its co
   await fc.assert(
     fc.asyncProperty(lines, dues, fc.constantFrom('one', 'none'), fc.constantFrom(0, 90_000), async (line, due, catchUp, jitter) => {
       const schedule = { id: 'x', name: 'nightly', due, line, timeZone: 'Europe/Berlin', catchUp, jitter };
-      const ctx = { schedules: { get: () => schedule } } as unknown as CommandContext;
+      const ctx = { schedules: { get: () => schedule }, standing: { of: () => null } } as unknown as CommandContext;
       if (scheduleRemove.kind !== 'write') throw new Error('a removal is a write');
       const { undo } = await scheduleRemove.plan(ctx, { name: 'nightly' });
       const parsed = parseLine(registry, undo ?? '');

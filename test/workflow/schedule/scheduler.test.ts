@@ -57,7 +57,7 @@ class World {
 
   constructor() {
     const audit = { record: (entry: AuditEntry) => this.audited.push(entry) };
-    this.schedules = new Schedules(this.scheduleStore, clock, systemIds);
+    this.schedules = new Schedules(this.scheduleStore, noStanding, clock, systemIds);
     this.jobs = new Jobs({
       store: this.store,
       audit,
@@ -94,6 +94,7 @@ class World {
       store: this.store,
       audit,
       schedules: this.scheduleStore,
+      standing: noStanding,
       jobStore: this.jobStore,
       jobs: () => this.jobs,
       prepare: async (schedule, origin) => {
@@ -160,6 +161,9 @@ class World {
     this.store.close();
   }
 }
+
+/** test/workflow/standing.test.ts has the real ones. */
+const noStanding = { grant: () => undefined, end: () => false, exceeded: () => undefined, look: () => undefined };
 
 const answer: Preparation = { kind: 'answer', reply: { command: 'server status', outcome: 'done', parts: [] }, refusal: null };
 const bodyOf = (reply: Reply): string => renderPlain(reply.parts, { timeZone: 'UTC', prefix: '!', wide: false });
@@ -447,7 +451,7 @@ describe('a schedule', () => {
   test('that is removed while it is planned makes no change', async () => {
     world.add('nightly', '30 2 * * *');
     world.prepare = (schedule, origin) => {
-      world.schedules.remove(schedule);
+      world.schedules.remove(schedule.id, { kind: 'shell' });
       return change(schedule, origin);
     };
     await world.pass(day);
