@@ -37,7 +37,7 @@ export interface StandingRecord {
 
 export class StandingApprovalStore {
   readonly #add: StatementSync;
-  readonly #of: StatementSync;
+  readonly #latest: StatementSync;
   readonly #get: StatementSync;
   readonly #all: StatementSync;
   readonly #use: StatementSync;
@@ -48,7 +48,7 @@ export class StandingApprovalStore {
     this.#add = database.prepare(
       'INSERT INTO standing_approvals (job_id, schedule_id, line, tier, max_objects, givers, granted_at, until) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
     );
-    this.#of = database.prepare('SELECT * FROM standing_approvals WHERE schedule_id = ? AND ended_at IS NULL');
+    this.#latest = database.prepare('SELECT * FROM standing_approvals WHERE schedule_id = ? ORDER BY granted_at DESC, rowid DESC LIMIT 1');
     this.#get = database.prepare('SELECT * FROM standing_approvals WHERE job_id = ?');
     this.#all = database.prepare('SELECT * FROM standing_approvals WHERE ended_at IS NULL ORDER BY granted_at');
     this.#use = database.prepare('UPDATE standing_approvals SET uses = uses + 1, used_at = ? WHERE job_id = ?');
@@ -62,9 +62,9 @@ export class StandingApprovalStore {
     this.#add.run(jobId, scheduleId, line, tier, maxObjects, JSON.stringify(givers), Math.trunc(grantedAt), Math.trunc(until));
   }
 
-  /** The one of a schedule that has not ended, or null. */
-  of(scheduleId: string): StandingRecord | null {
-    return recordOf(this.#of.get(scheduleId));
+  /** The last one of a schedule, also where it has ended; null where there was none. */
+  latest(scheduleId: string): StandingRecord | null {
+    return recordOf(this.#latest.get(scheduleId));
   }
 
   /** By the job that was approved; also one that has ended. */

@@ -73,7 +73,8 @@ export class StandingApprovals {
 
   /** The one of a schedule, or null. */
   of(scheduleId: string): StandingRecord | null {
-    return this.#options.rows.of(scheduleId);
+    const latest = this.#options.rows.latest(scheduleId);
+    return latest?.ended === null ? latest : null;
   }
 
   /** All that are in force, with their schedules. */
@@ -87,7 +88,7 @@ export class StandingApprovals {
 
   /** Whether a run with this plan needs nobody. */
   leave(schedule: Approved, plan: Plan): Leave {
-    const standing = this.of(schedule.id);
+    const standing = this.#options.rows.latest(schedule.id);
     const beyond = standing === null ? 'nobody has approved its runs beforehand' : this.#beyond(schedule, standing, plan);
     if (standing === null || beyond !== null) return { beyond: beyond ?? '' };
     const { jobId, grantedAt, until } = standing;
@@ -157,7 +158,9 @@ export class StandingApprovals {
   /** The bound that a run passes, in words, or null. */
   #beyond(schedule: Approved, standing: StandingRecord, plan: Plan): string | null {
     const { clock, config } = this.#options;
-    if (clock.now() >= standing.until) return `it ended ${showTime(standing.until, config().timeZone)}`;
+    if (standing.ended === 'revoked') return 'it was taken back';
+    if (standing.ended === 'role-gone') return 'it ended when the person who made the schedule had lost the role';
+    if (clock.now() >= standing.until || standing.ended !== null) return `its time ended ${showTime(standing.until, config().timeZone)}`;
     if (standing.line !== schedule.line) return 'it was given for another command line';
     if (!atLeast(standing.tier as Schedule['tier'], plan.tier))
       return `the run is ${plan.tier}${plan.reasons.length === 0 ? '' : `, because ${plan.reasons.join(' and ')}`}`;
