@@ -1,5 +1,10 @@
 import { Backups } from './backup/backups.ts';
 import { Restores } from './backup/restores.ts';
+import { Bootstrap } from './homeserver/bootstrap.ts';
+import { reattach } from './homeserver/reattach.ts';
+import { previousToken, tokenFileOf } from './config/token-file.ts';
+import { writePrivateFile } from './secrets/private-file.ts';
+import { DeviceStore } from './store/device.ts';
 import { answersClients } from './homeserver/answers.ts';
 import { RestoreStore } from './store/restores.ts';
 import { mkdirSync, rmSync } from 'node:fs';
@@ -95,6 +100,8 @@ export interface CoreHooks {
   settled: (job: SettledJob) => void;
   progress: (job: Job, finished: number, words?: string) => void;
   reloaded: (changed: readonly string[]) => void;
+  /** The account has lost its device: its keys are made anew. */
+  deviceLost: () => Promise<void>;
   /** Lines of the doctor that other parts know how to look at. */
   looks: Record<'room' | 'crypto', (homeserver: Synapse) => Promise<Finding>>;
 }
@@ -215,6 +222,13 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     settled: () => undefined,
     progress: () => undefined,
     reloaded: () => undefined,
+    deviceLost: () => {
+      store.transaction(() => {
+        new DeviceStore(store).forget();
+        pins.remove(config.current.homeserver?.userId ?? '');
+      });
+      return Promise.resolve();
+    },
     looks: {
       room: (synapse) =>
         lookAtRoom(synapse, {
@@ -316,8 +330,13 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     clock,
     log,
     answers: () => answersClients(config.current.homeserver?.url),
-    reattach: () => Promise.resolve([]),
-    recovered: () => undefined,
+    forgetPast: () => {
+      facts.remove('sync_token');
+    },
+    reattach: () => reattachHere(),
+    recovered: (id, state) => {
+      audit.record({ event: 'restore.recovered', actor: steward, targets: [id], detail: { state } });
+    },
   });
   const approvalStore = new ApprovalStore(store);
   const decisions = new Decisions(store);
@@ -357,6 +376,37 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
       audit.record({ event: 'room.moved', actor: steward, targets: [roomId() ?? '', to], detail: { by } });
       moveAdminRoom(config.current, facts, to);
       guard.moved(by);
+    });
+  };
+  const reattachHere = async (): Promise<string[]> => {
+    const { homeserver: at } = config.current;
+    if (at === undefined) return [];
+    const { accounts, encrypted } = expectedRoom();
+    return reattach({
+      bootstrap: new Bootstrap({ url: at.url, adminUrl: at.adminUrl ?? at.url, clock, ids }),
+      ids,
+      userId: at.userId,
+      token: at.accessToken,
+      previous: () => previousToken(resolve(config.path)),
+      deviceId: at.deviceId ?? new DeviceStore(store).about()?.deviceId ?? 'STEWARD',
+      registrationSecret: () => stack().registrationSecret(),
+      keepToken: async (token) => {
+        const path = tokenFileOf(resolve(config.path), process.env);
+        if (path === null)
+          throw new Failure('restore.not-attached', {
+            reason: 'the configuration names no `homeserver.access_token_file` for a new token',
+          });
+        await writePrivateFile(`${path}.previous`, `${at.accessToken.reveal()}\n`);
+        await writePrivateFile(path, `${token.reveal()}\n`);
+        await hooks.deviceLost();
+        reload('restore');
+      },
+      rooms: [...new Set([roomId(), config.current.room?.id ?? null])].filter((room) => room !== null),
+      members: [...accounts],
+      encrypted,
+      moveRoom: (to) => {
+        moveRoom(to, 'steward');
+      },
     });
   };
   const context: ContextMaker = (requester, secrets, message = null): CommandContext => ({

@@ -44,6 +44,8 @@ export type AuditEvent =
   | 'standing.ended'
   /** The store was older than a file of the audit, as after it was restored: the file was set aside. */
   | 'audit.forked'
+  /** What a stop had cut off was taken back or finished. */
+  | 'restore.recovered'
   | 'job.requested'
   /** One person of several that are needed. */
   | 'job.counted'

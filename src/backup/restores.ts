@@ -15,6 +15,8 @@ export interface RestoresOptions {
   log: Log;
   /** Whether the homeserver answers its clients now; null where Steward is not told where. */
   answers: () => Promise<boolean | null>;
+  /** Before the homeserver is started on other data: what Steward knows of the time in between is no more. */
+  forgetPast: () => void;
   /** The homeserver runs on other data than before: Steward's account, token and room may be gone. @returns what was done, in words */
   reattach: () => Promise<string[]>;
   /** Something that a stop has cut off was taken back or finished. */
@@ -153,9 +155,10 @@ export class Restores {
   /**
    * Stops the homeserver, puts what was prepared in place, and starts it. Where it does not come up all is put back as it was.
    *
+   * @returns what Steward had to make anew for itself, in words
    * @throws Failure `restore.rolled-back`, `restore.stuck`, `restore.state`
    */
-  async cutover(id: string): Promise<void> {
+  async cutover(id: string): Promise<string[]> {
     const { store, clock, log } = this.#options;
     const row = this.inState(id, 'cut over', ['prepared', 'undone']);
     const { restores } = this.#options.stack();
@@ -173,6 +176,7 @@ export class Restores {
       step('files');
       await restores.swapFiles(row.id, 'in');
       step('start');
+      this.#options.forgetPast();
       await this.#startAll();
       step('verify');
       await this.#untilUp();
@@ -183,14 +187,14 @@ export class Restores {
       throw new Failure('restore.rolled-back', { attempted: `cut over ${row.id}`, reason: reasonOf(error), cause: error });
     }
     store.swapped(row.id, 'live', clock.now(), Math.round(downtime));
-    await this.#reattach();
+    return this.#reattach();
   }
 
-  /** Puts back what was live before the cutover. @throws Failure `restore.state`, `restore.stuck` */
-  async undo(id: string): Promise<void> {
+  /** Puts back what was live before the cutover. @returns as `cutover` @throws Failure `restore.state`, `restore.stuck` */
+  async undo(id: string): Promise<string[]> {
     const row = this.inState(id, 'undo', ['live', 'undoing', 'cutting-over']);
     await this.#putBack(row.id, row.state === 'cutting-over' ? 'prepared' : 'undone');
-    await this.#reattach();
+    return this.#reattach();
   }
 
   /** Removes what is kept aside: the old data of one that is live, else the copy that was loaded. */
@@ -254,6 +258,7 @@ export class Restores {
       step('back:swap');
       if (row.parts.includes('database')) await restores.swapDatabase(id, 'out');
       step('back:start');
+      this.#options.forgetPast();
       await this.#startAll();
       step('back:verify');
       await this.#untilUp();
@@ -304,12 +309,15 @@ export class Restores {
   }
 
   /** The homeserver is well; that Steward is not heard there is told, and undoes nothing. */
-  async #reattach(): Promise<void> {
+  async #reattach(): Promise<string[]> {
     const { log, reattach } = this.#options;
     try {
-      for (const words of await reattach()) log.info('attached to the homeserver again', { reason: words });
+      const done = await reattach();
+      for (const words of done) log.info('attached to the homeserver again', { reason: words });
+      return done;
     } catch (error) {
       log.error('Steward could not attach itself to the homeserver again', { error });
+      return [`not attached: ${reasonOf(error)}`];
     }
   }
 }

@@ -42,7 +42,7 @@ interface Declaration<Args extends z.ZodObject, Result extends z.ZodObject> {
   short?: readonly string[];
   args: Args;
   /** Values that never enter a room or an argv; in the shell `--NAME-file FILE`, `--NAME-stdin` or a prompt gives them. */
-  secrets?: Readonly<Record<string, { alias: string; description: string }>>;
+  secrets?: Readonly<Record<string, { alias: string; description: string; lines?: true }>>;
   /** The fields of `--json`, `--csv` and the docs. */
   result: Result;
   /** Command lines without a prefix; each is executed by a test. */

@@ -324,6 +324,10 @@ export const failureTable = {
     'The homeserver did not come up on the restored data; the old ones are in place again.',
     'The reason stands in the message, and the log of Synapse says more: `!server logs`. The restore is still prepared.',
   ),
+  'restore.not-attached': failed(
+    'The homeserver is well on its restored data, and Steward has no token there.',
+    '`steward init` with `--admin-token-file` or `--registration-secret-file` makes one; then `steward server reload`.',
+  ),
   'restore.stuck': failed(
     'The homeserver is between the old data and the restored ones.',
     'Mend what the message names, then `restore undo` in the shell; Steward tries again by itself at each start.',

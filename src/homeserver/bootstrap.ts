@@ -84,10 +84,12 @@ export class Bootstrap {
   /**
    * A token of the bot's account on its one device. Makes the account when there is none: a server admin of type bot, with
    * a random password that is known to nobody. Throws `init.account-taken` when the name belongs to somebody else.
+   *
+   * @param isOwn the account is known to be Steward's, of whatever type it is
    */
-  async obtainToken(authority: Authority, localpart: string, deviceId: string, pending: PendingPassword): Promise<Secret> {
+  async obtainToken(authority: Authority, localpart: string, deviceId: string, pending: PendingPassword, isOwn = false): Promise<Secret> {
     return authority.kind === 'admin-token'
-      ? this.#byAdmin(authority.secret, localpart, deviceId)
+      ? this.#byAdmin(authority.secret, localpart, deviceId, isOwn)
       : this.#bySharedSecret(authority.secret, localpart, deviceId, pending);
   }
 
@@ -95,6 +97,12 @@ export class Bootstrap {
   async deleteDevice(userId: string, deviceId: string, token: Secret): Promise<void> {
     const path = '/_synapse/admin/v2/users/{user}/devices/{device}';
     await this.#admin.json({ method: 'DELETE', path, params: { user: userId, device: deviceId }, token });
+  }
+
+  /** Deactivates an account for good, as an admin or as itself. */
+  async erase(userId: string, token: Secret): Promise<void> {
+    const path = '/_synapse/admin/v1/deactivate/{user}';
+    await this.#admin.json({ method: 'POST', path, params: { user: userId }, body: { erase: true }, token });
   }
 
   /** Exempts the account from rate limits, and reads that back. */
@@ -109,7 +117,7 @@ export class Bootstrap {
     if (!(await isExempt())) throw new Failure('homeserver.not-done', { attempted: `exempt ${userId} from rate limits` });
   }
 
-  async #byAdmin(token: Secret, localpart: string, deviceId: string): Promise<Secret> {
+  async #byAdmin(token: Secret, localpart: string, deviceId: string, isOwn: boolean): Promise<Secret> {
     const admin = await this.identify(token);
     if (admin === null)
       throw new Failure('homeserver.unknown-token', {
@@ -124,7 +132,7 @@ export class Bootstrap {
         hint: 'Give the token of a server admin.',
       });
     });
-    if (found !== null && (Boolean(found.deactivated) || found.user_type !== 'bot')) {
+    if (found !== null && !isOwn && (Boolean(found.deactivated) || found.user_type !== 'bot')) {
       throw new Failure('init.account-taken', {
         reason: `${userId} exists and is ${found.deactivated ? 'deactivated' : 'not a bot account'}`,
       });
@@ -138,7 +146,7 @@ export class Bootstrap {
     };
     await this.#admin.json({ method: 'PUT', path: '/_synapse/admin/v2/users/{user}', params: { user: userId }, body, token });
     const made = await this.#account(userId, token);
-    if (!made?.admin || made.user_type !== 'bot')
+    if (!made?.admin || (!isOwn && made.user_type !== 'bot'))
       throw new Failure('homeserver.not-done', {
         attempted: `make the account ${userId}`,
         reason: 'it is not there as a bot with the admin flag',

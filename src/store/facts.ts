@@ -33,4 +33,8 @@ export class Facts {
       .prepare('INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value')
       .run(name, value);
   }
+
+  remove(name: FactName): void {
+    this.#store.database.prepare('DELETE FROM facts WHERE name = ?').run(name);
+  }
 }

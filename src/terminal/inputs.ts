@@ -42,7 +42,7 @@ export async function readSecrets(
       source.from === 'prompt'
         ? await askTwice(name, prompts)
         : (await readText(source.from === 'file' ? source.path : '-', stdin, largestSecret, `the ${name}`, warn)).replace(/\r?\n$/, '');
-    if (value === '' || /[\r\n\0]/.test(value))
+    if (value === '' || (source.lines !== true && /[\r\n\0]/.test(value)))
       throw new Failure('usage.invalid-value', {
         reason: value === '' ? `the ${name} is empty` : `the ${name} is more than one line`,
         hint: 'One line, with nothing else.',

@@ -3,7 +3,10 @@ import type { Registry } from '../commands/registry.ts';
 import { Failure } from '../failures/failure.ts';
 
 /** Where a secret argument comes from; never from the command line, which everybody on the machine can read. */
-export type SecretSource = { from: 'prompt' } | { from: 'file'; path: string } | { from: 'stdin' };
+export type SecretSource = ({ from: 'prompt' } | { from: 'file'; path: string } | { from: 'stdin' }) & {
+  /** Whether it may have several lines. */
+  lines?: boolean;
+};
 
 /** What was typed after `steward`, apart: words for the command, and what only the terminal knows. */
 export interface ShellLine {
@@ -66,7 +69,7 @@ function takeSecrets(
 ): { words: string[]; secrets: Map<string, SecretSource> } {
   let rest = [...words];
   const secrets = new Map<string, SecretSource>();
-  for (const [name, { alias }] of Object.entries(known)) {
+  for (const [name, { alias, lines = false }] of Object.entries(known)) {
     refuseValue(rest, name, alias);
     const file = takeOption(rest, `${name}-file`);
     const own = beforeDashes(file.rest);
@@ -77,7 +80,7 @@ function takeSecrets(
       ),
     ];
     if (sources.length > 1) throw new Failure('usage.repeated-option', { reason: `the ${name} is given twice` });
-    if (sources[0] !== undefined) secrets.set(name, sources[0]);
+    if (sources[0] !== undefined) secrets.set(name, lines ? { ...sources[0], lines } : sources[0]);
     const taken = [`--${name}-stdin`, `--${name}`, `-${alias}`];
     rest = file.rest.filter((word, at) => at >= own.length || !taken.includes(word));
   }

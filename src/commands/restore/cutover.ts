@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { fields, list, text, type Part } from '../../reply/parts.ts';
 import { defineWrite } from '../define.ts';
-import { assertMaySwap, followUps, lossLine, restoreArgument, settled } from './shared.ts';
+import { assertMaySwap, attachedIn, attachedLine, followUps, lossLine, restoreArgument, settled } from './shared.ts';
 
 export const restoreCutover = defineWrite({
   name: 'restore cutover',
@@ -14,7 +14,14 @@ export const restoreCutover = defineWrite({
   lock: 'restore',
   bulk: false,
   args: z.strictObject({ restore: restoreArgument }),
-  result: z.object({ id: z.string(), backup: z.string(), databaseAt: z.string(), downtimeSeconds: z.number(), files: z.array(z.string()) }),
+  result: z.object({
+    id: z.string(),
+    backup: z.string(),
+    databaseAt: z.string(),
+    downtimeSeconds: z.number(),
+    files: z.array(z.string()),
+    attached: z.array(z.string()),
+  }),
   examples: ['restore cutover latest'],
 
   async plan(ctx, args) {
@@ -40,11 +47,10 @@ export const restoreCutover = defineWrite({
   },
 
   async run({ restores }, data) {
-    await restores.cutover(data.id);
-    return {};
+    return { attached: await restores.cutover(data.id) };
   },
 
-  async readBack({ restores, stack }, data) {
+  async readBack({ restores, stack }, data, note) {
     const row = await settled(restores, data.id);
     if (row.state !== 'live') return null;
     if (row.parts.includes('database') && (await stack.restores.databases(row.id)).prepared) return null;
@@ -54,6 +60,7 @@ export const restoreCutover = defineWrite({
       databaseAt: new Date(row.report?.databaseAt ?? row.startedAt).toISOString(),
       downtimeSeconds: Math.round((row.downtime ?? 0) / 10) / 100,
       files: [...(row.report?.files ?? [])],
+      attached: attachedIn(note),
     };
   },
 
@@ -63,6 +70,7 @@ export const restoreCutover = defineWrite({
       ['as of', [{ time: Date.parse(result.databaseAt) }]],
       ['replaced', result.files.length === 0 ? undefined : [{ code: result.files.join(' ') }]],
     ),
+    ...attachedLine(result.attached),
     list(followUps),
     text(
       'What was live is kept: ',

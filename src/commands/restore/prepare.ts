@@ -21,6 +21,7 @@ export const restorePrepare = defineWrite({
   secrets: {
     identity: {
       alias: 'i',
+      lines: true,
       description: 'Key of age that opens the backup, such as the file of `age-keygen`. Needed where Steward has none.',
     },
   },

@@ -1,9 +1,10 @@
 import { z } from 'zod';
 import type { Loss, Restores } from '../../backup/restores.ts';
 import { Failure } from '../../failures/failure.ts';
-import type { Line } from '../../reply/parts.ts';
+import { text, type Line, type Part } from '../../reply/parts.ts';
 import { restoreParts, type RestorePart, type RestoreRow } from '../../store/restores.ts';
 import type { CommandContext } from '../context.ts';
+import type { RunNote } from '../define.ts';
 
 export const restoreArgument = z
   .string()
@@ -62,3 +63,12 @@ export const followUps: readonly Line[] = [
   ['Sessions and devices made since are gone: their users log in again. Clients that show nothing new want “clear cache and reload”.'],
   ['One-time keys are empty, and clients upload new ones: until then a new encrypted session to an offline device may fail.'],
 ];
+
+/** What Steward had to make anew for itself; known to the run alone. */
+export function attachedIn(note: RunNote): string[] {
+  return (note['attached'] as string[] | undefined) ?? [];
+}
+
+export function attachedLine(attached: readonly string[]): Part[] {
+  return attached.length === 0 ? [] : [text(`Steward itself: ${attached.join(', ')}.`)];
+}

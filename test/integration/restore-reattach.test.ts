@@ -1,0 +1,112 @@
+import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
+import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { openClient, type MatrixClient } from '../../kit/client.ts';
+import { freePort, startChild, waitUntilReady, type Child } from '../../kit/process.ts';
+import { RestoreWorld } from './support/restore-world.ts';
+import { until } from './support/until.ts';
+
+/** Steward after a restore of a time when its own account, token and room did not exist yet. */
+
+jest.setTimeout(120_000);
+
+const main = resolve(import.meta.dirname, '../../src/main.ts');
+const botId = '@steward:example.org';
+
+let world: RestoreWorld;
+let alice: MatrixClient;
+let daemon: Child | null = null;
+let port: number;
+
+beforeAll(async () => {
+  world = await RestoreWorld.open();
+  alice = openClient({ ...world.alice, url: world.synapse.url });
+  // Made by alice's account, before there was a bot.
+  expect(await world.steward('backup create')).toMatchObject({ outcome: 'done' });
+  world.closeCore();
+  const bot = await world.synapse.register({ localpart: 'steward', admin: true });
+  writeFileSync(join(world.dir, 'bot-token'), bot.accessToken, { mode: 0o600 });
+  const roomId = await alice.createRoom({
+    preset: 'private_chat',
+    invite: [botId],
+    power_level_content_override: { users: { [botId]: 100 } },
+  });
+  port = await freePort();
+  world.configure({
+    homeserver: { url: world.synapse.url, server_name: 'example.org', user_id: botId, access_token_file: 'bot-token' },
+    room: { id: roomId },
+    people: { alice: { user_ids: [alice.userId], roles: ['owner'] } },
+    http: { listen: `127.0.0.1:${port}` },
+  });
+  const logPath = join(world.dir, 'steward.log');
+  daemon = await startChild({
+    command: [process.execPath, '--disable-warning=ExperimentalWarning', main, 'run', '--config', world.configPath],
+    logPath,
+    cwd: world.dir,
+  });
+  await waitUntilReady('Steward', daemon, logPath, ready, 20_000);
+}, 180_000);
+
+afterAll(async () => {
+  await daemon?.stop(20_000);
+  await world.dispose();
+});
+
+const tail = (): string => readFileSync(join(world.dir, 'steward.log'), 'utf8').slice(-3000);
+
+const ready = async (): Promise<boolean> => (await fetch(`http://127.0.0.1:${port}/readyz`)).status === 200;
+
+function shell(line: string): { status: number | null; out: string } {
+  const words = [...line.split(' '), '--config', world.configPath];
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['--disable-warning=ExperimentalWarning', main, ...words], {
+    encoding: 'utf8',
+  });
+  return { status, out: stdout + stderr };
+}
+
+async function helpIn(roomId: string): Promise<void> {
+  const asked = await alice.send(roomId, '!help');
+  await until(
+    async () =>
+      (await alice.messages(roomId)).some(
+        ({ sender, content }) =>
+          sender === botId &&
+          (content['m.relates_to'] as { 'm.in_reply_to'?: { event_id?: string } } | undefined)?.['m.in_reply_to']?.event_id === asked,
+      ),
+    20_000,
+    'an answer to !help',
+  );
+}
+
+test('makes its account, token and room anew, and answers there', async () => {
+  const before = readFileSync(join(world.dir, 'bot-token'), 'utf8');
+  expect(shell('restore prepare latest --yes')).toMatchObject({ status: 0 });
+  const cutover = shell('restore cutover latest --break-glass test');
+  expect(cutover).toMatchObject({ status: 0, out: expect.stringContaining('a new access token, a new admin room') });
+  expect(readFileSync(join(world.dir, 'bot-token'), 'utf8')).not.toBe(before);
+  const invited = await until(
+    async () => {
+      // A connection of before the restart ends here.
+      const sync = alice.request<{ rooms?: { invite?: Record<string, unknown> } }>('GET', '/_matrix/client/v3/sync?timeout=0');
+      return Object.keys((await sync.catch(() => null))?.rooms?.invite ?? {})[0];
+    },
+    20_000,
+    'an invitation',
+  );
+  await alice.join(invited);
+  await until(ready, 30_000, 'Steward is ready');
+  await helpIn(invited);
+  // What it knew is still there.
+  expect(shell('restore list').out).toContain('live');
+});
+
+test('and after the undo is back in its old room, with a token that the old data know', async () => {
+  expect(shell('restore undo latest --yes --break-glass test')).toMatchObject({ status: 0 });
+  await until(ready, 30_000, 'Steward is ready').catch(() => {
+    throw new Error(tail());
+  });
+  const old = (await alice.request<{ joined_rooms: string[] }>('GET', '/_matrix/client/v3/joined_rooms')).joined_rooms;
+  expect(old).toHaveLength(1);
+  expect(shell('server doctor').out).not.toContain('❌ token');
+});

@@ -1,0 +1,245 @@
+import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pack } from 'tar-stream';
+import pg from 'pg';
+import { sql } from '../../kit/postgres.ts';
+import { signingKey } from '../../src/backup/keys.ts';
+import { signRecord, type Manifest } from '../../src/backup/manifest.ts';
+import { sealInto } from '../../src/backup/object.ts';
+import { DirectoryDestination } from '../../src/backup/destinations/directory.ts';
+import { ownOutput } from '../../src/stack/stream.ts';
+import { RestoreWorld } from './support/restore-world.ts';
+
+/** What must not be restored is not, with nothing left behind; and a restored server that does not come up is taken back. */
+
+jest.setTimeout(120_000);
+
+let world: RestoreWorld;
+let id: string;
+let before: { rows: string; media: string; files: string; pid: string | null };
+let mediaId: string;
+
+beforeAll(async () => {
+  world = await RestoreWorld.open();
+  mediaId = await world.upload('kept');
+  expect(await world.steward('backup create')).toMatchObject({ outcome: 'done' });
+  id = readdirSync(world.disk).at(-1) ?? '';
+  await world.synapse.register({ localpart: 'later' });
+  rmSync(world.mediaFile(mediaId));
+  await world.settledOracle();
+  before = await look();
+}, 180_000);
+
+afterAll(() => world.dispose());
+
+const look = async () => ({ rows: await world.oracle(), media: world.mediaTree(), files: world.files(), pid: world.pid });
+
+/** As if nothing had been asked for. */
+async function expectUntouched(): Promise<void> {
+  expect(await look()).toEqual(before);
+  expect(await world.databases()).toEqual(['synapse']);
+  expect(world.aside()).toEqual([]);
+}
+
+const path = (name: string): string => join(world.disk, name);
+const manifestOf = (): Manifest => JSON.parse(readFileSync(path(`${id}/manifest.json`), 'utf8')) as Manifest;
+
+/** A record as Steward signs it. */
+function signed(record: object): string {
+  const rest = Object.fromEntries(Object.entries(record).filter(([name]) => name !== 'signer' && name !== 'signature'));
+  return signRecord<Manifest>(rest as never, signingKey(join(world.dir, 'data/backup-signing.key'))).text;
+}
+
+/** The manifest with something changed, signed as Steward signs. */
+async function withManifest(change: (manifest: Manifest) => void, work: () => Promise<void>): Promise<void> {
+  const held = readFileSync(path(`${id}/manifest.json`));
+  const manifest = manifestOf();
+  change(manifest);
+  writeFileSync(path(`${id}/manifest.json`), signed(manifest));
+  try {
+    await work();
+  } finally {
+    writeFileSync(path(`${id}/manifest.json`), held);
+  }
+}
+
+const prepare = (words = '') => world.steward(`restore prepare ${id} --yes ${words}`.trim());
+
+describe('a prepare refuses', () => {
+  afterEach(expectUntouched);
+
+  test.each<[string, (manifest: Manifest) => void, RegExp]>([
+    ['a backup of another server', (manifest) => (manifest.server.name = 'other.org'), /it is of other\.org, and this is example\.org/],
+    ['a newer schema', (manifest) => (manifest.server.database.schemaVersion += 1), /schema has the number/],
+    ['a newer PostgreSQL', (manifest) => (manifest.server.database.major = 99), /PostgreSQL 99/],
+    ['another kind of database', (manifest) => (manifest.server.database.kind = 'sqlite'), /it is of SQLite/],
+    ['another encoding', (manifest) => (manifest.server.database.encoding = 'LATIN1'), /LATIN1/],
+  ])('%s', async (_what, change, said) => {
+    await withManifest(change, async () => {
+      const reply = await prepare();
+      expect(reply).toMatchObject({ outcome: 'refused', errorId: 'restore.refused' });
+      expect(JSON.stringify(reply.parts)).toMatch(said);
+    });
+  });
+
+  test('a manifest of somebody else, or one that was changed', async () => {
+    const file = path(`${id}/manifest.json`);
+    const held = readFileSync(file, 'utf8');
+    writeFileSync(file, held.replace('example.org', 'evil.test'));
+    expect(await prepare()).toMatchObject({ errorId: 'backup.damaged' });
+    writeFileSync(file, held);
+  });
+
+  test('a key that opens nothing', async () => {
+    spawnSync('age-keygen', ['-o', join(world.dir, 'wrong.key')]);
+    const key = readFileSync(join(world.dir, 'wrong.key'), 'utf8');
+    expect(await world.steward(`restore prepare ${id} --yes`, { identity: key })).toMatchObject({ errorId: 'backup.no-key' });
+  });
+
+  test('a flipped byte in any object that it reads, and a cut or missing one', async () => {
+    const objects = readdirSync(path(id), { recursive: true })
+      .map(String)
+      .filter((name) => name.endsWith('.age'));
+    expect(objects).toHaveLength(7);
+    for (const name of objects) {
+      const file = path(`${id}/${name}`);
+      const held = readFileSync(file);
+      const changed = Buffer.from(held);
+      changed[changed.length - 5] = (changed[changed.length - 5] ?? 0) ^ 1;
+      for (const bad of [changed, held.subarray(0, held.length - 1)]) {
+        writeFileSync(file, bad);
+        expect({ name, ...(await prepare()) }).toMatchObject({ name, outcome: 'failed', errorId: 'backup.damaged' });
+      }
+      rmSync(file);
+      expect({ name, ...(await prepare()) }).toMatchObject({ name, outcome: 'failed', errorId: 'backup.missing' });
+      writeFileSync(file, held, { mode: 0o600 });
+      expect(await world.databases()).toEqual(['synapse']);
+      expect(world.aside()).toEqual([]);
+    }
+  });
+
+  test('media whose name leads out of the folder, however well it is signed', async () => {
+    const manifest = manifestOf();
+    const media = manifest.objects.find(({ role }) => role === 'media');
+    if (media === undefined) throw new Error('no media');
+    const recipient = manifest.epochs[0]?.recipient ?? '';
+    const held = readFileSync(path(media.name));
+    for (const name of ['../../evil', 'local_content/../../evil', '/etc/evil', 'local_content/aa/bb/../../../../evil']) {
+      const archive = pack();
+      archive.entry({ name }, 'evil');
+      archive.finalize();
+      const stream = ownOutput('tar', () => archive as unknown as AsyncIterable<Uint8Array>, new AbortController().signal);
+      const sealed = await sealInto(new DirectoryDestination('disk', world.disk), media.name, stream, [recipient]);
+      await withManifest(
+        ({ objects }) => {
+          const object = objects.find(({ role }) => role === 'media');
+          if (object === undefined) return;
+          object.stored = sealed.stored;
+          object.source = { bytes: sealed.source.bytes, sha256: sealed.source.sha256 };
+        },
+        async () => {
+          expect({ name, ...(await prepare()) }).toMatchObject({ name, outcome: 'failed', errorId: 'restore.unsafe-name' });
+        },
+      );
+    }
+    writeFileSync(path(media.name), held, { mode: 0o600 });
+    expect(spawnSync('find', [world.dir, '-name', 'evil']).stdout.toString()).toBe('');
+  });
+
+  test('a role that may not make databases, and says the GRANT', async () => {
+    await sql(world.postgres.superuser, 'ALTER ROLE steward NOCREATEDB');
+    expect(await prepare()).toMatchObject({ outcome: 'failed', errorId: 'stack.not-granted' });
+    await sql(world.postgres.superuser, 'ALTER ROLE steward CREATEDB');
+  });
+
+  test('content that is not what was proven', async () => {
+    const proof = path(`${id}/proof.json`);
+    const held = readFileSync(proof, 'utf8');
+    const rest = JSON.parse(held) as { signer: string; signature: string; content: { rows: number } };
+    rest.content.rows += 1;
+    writeFileSync(proof, signed(rest));
+    expect(await prepare()).toMatchObject({ outcome: 'failed', errorId: 'restore.different' });
+    writeFileSync(proof, held);
+  });
+
+  test('a restore that there is not', async () => {
+    expect(await world.steward('restore cutover 20000101_000000')).toMatchObject({ errorId: 'restore.not-found' });
+  });
+});
+
+describe('a cutover', () => {
+  test('keeps off sessions that go on connecting, as the server and as others', async () => {
+    expect(await prepare()).toMatchObject({ outcome: 'done' });
+    const { host, port, user, password } = world.database;
+    let stop = false;
+    let refused = 0;
+    const crowd = [1, 2, 3].map(async () => {
+      while (!stop) {
+        const client = new pg.Client({ host, port, user, password, database: 'synapse' });
+        client.on('error', () => undefined);
+        await client.connect().then(
+          () => client.query('SELECT count(*) FROM users').catch(() => undefined),
+          () => (refused += 1),
+        );
+        await client.end().catch(() => undefined);
+      }
+    });
+    const cutover = await world.steward('restore cutover latest');
+    const undo = await world.steward('restore undo latest --yes');
+    stop = true;
+    await Promise.all(crowd);
+    expect(cutover).toMatchObject({ outcome: 'done' });
+    expect(undo).toMatchObject({ outcome: 'done' });
+    expect(refused).toBeGreaterThan(0);
+    expect(await world.oracle()).toBe(before.rows);
+  });
+
+  test('onto data that Synapse cannot start on is taken back by itself', async () => {
+    const { id: restore } = (await world.core()).restores.find('latest');
+    await sql(
+      { ...world.postgres.superuser, name: `synapse_restore_${restore}` },
+      'UPDATE schema_compat_version SET compat_version = 9999',
+    );
+    const reply = await world.steward('restore cutover latest');
+    expect(reply).toMatchObject({ outcome: 'failed', errorId: 'restore.rolled-back' });
+    expect(await world.answers()).toBe(true);
+    expect({ ...(await look()), pid: null }).toEqual({ ...before, pid: null });
+    expect((await world.core()).restores.find('latest').state).toBe('prepared');
+    expect(await world.steward('restore finish latest')).toMatchObject({ outcome: 'done' });
+    expect(await world.databases()).toEqual(['synapse']);
+    expect(world.aside()).toEqual([]);
+  });
+
+  test('brings back keys, configuration and secrets that were changed since, and an undo those of today', async () => {
+    const config = readFileSync(world.synapse.configPath, 'utf8');
+    const then = world.files();
+    writeFileSync(world.synapse.configPath, `${config}max_upload_size: 7M\n`);
+    writeFileSync(join(world.synapse.dir, 'form_secret'), 'another');
+    const now = world.files();
+    expect(await prepare('--only config,secrets')).toMatchObject({
+      outcome: 'done',
+      result: { files: [world.synapse.configPath, join(world.synapse.dir, 'form_secret')], tables: 0 },
+    });
+    expect(world.files()).toBe(now);
+    expect(await world.steward('restore cutover latest')).toMatchObject({ outcome: 'done' });
+    expect(world.files().replace(/^homeserver.yaml .*$/m, '')).toBe(then.replace(/^homeserver.yaml .*$/m, ''));
+    expect(readFileSync(world.synapse.configPath, 'utf8')).not.toContain('max_upload_size');
+    expect(await world.steward('restore undo latest --yes')).toMatchObject({ outcome: 'done' });
+    expect(world.files()).toBe(now);
+    await world.steward('restore finish latest');
+    writeFileSync(world.synapse.configPath, config);
+    expect(world.aside()).toEqual([]);
+  });
+});
+
+test('what the manifest says of its objects is what lies there', () => {
+  for (const { name, stored } of manifestOf().objects)
+    expect(
+      createHash('sha256')
+        .update(readFileSync(path(name)))
+        .digest('hex'),
+    ).toBe(stored.sha256);
+});
