@@ -24,7 +24,7 @@ import { Dispatcher, type ContextMaker } from './commands/dispatch.ts';
 import { CommandExecutor } from './commands/executor.ts';
 import { freezeGate } from './commands/server/freeze.ts';
 import type { Gate } from './commands/gate.ts';
-import { prepareScheduled } from './commands/scheduled.ts';
+import { prepareScheduled, whyHeld } from './commands/scheduled.ts';
 import { identityGate, identityStanding } from './commands/identity-gate.ts';
 import { lockGate } from './commands/job/lock-gate.ts';
 import { jobReply } from './commands/job-reply.ts';
@@ -550,6 +550,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
         audit,
         schedules: scheduleStore,
         standing,
+        isHeld: (schedule) => whyHeld(registry, gates, schedule) !== null,
         jobStore,
         jobs: () => jobs,
         prepare,

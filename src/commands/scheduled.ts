@@ -5,6 +5,7 @@ import type { CommandContext } from './context.ts';
 import { groupOf } from './define.ts';
 import type { ContextMaker, Dispatcher } from './dispatch.ts';
 import { passGates, type Gate } from './gate.ts';
+import type { Registry } from './registry.ts';
 import type { StandingApprovals } from '../workflow/standing.ts';
 import { atLeast } from '../workflow/tier.ts';
 import { mayRequest, personOf } from '../workflow/roles.ts';
@@ -31,6 +32,17 @@ export function assertMayRunAsMaker(ctx: CommandContext, schedule: Schedule, att
     });
 }
 
+/** What forbids the command of a schedule now, or null. */
+export function whyHeld(registry: Registry, gates: readonly Gate[], { command: name, tier, requester }: Schedule): Failure | null {
+  const command = registry.find(name);
+  try {
+    if (command !== undefined) passGates(gates, { command, tier, requester });
+    return null;
+  } catch (error) {
+    return asFailure(error);
+  }
+}
+
 /** Runs of schedules, by the same road as what a person types. */
 export function prepareScheduled(
   context: ContextMaker,
@@ -46,12 +58,8 @@ export function prepareScheduled(
     } catch (error) {
       return { kind: 'stopped', failure: asFailure(error) };
     }
-    const command = ctx.registry.find(schedule.command);
-    try {
-      if (command !== undefined) passGates(gates, { command, tier: schedule.tier, requester: schedule.requester });
-    } catch (error) {
-      return { kind: 'held', failure: asFailure(error) };
-    }
+    const held = whyHeld(ctx.registry, gates, schedule);
+    if (held !== null) return { kind: 'held', failure: held };
     const prepared = await dispatcher.prepare({
       id: runId(schedule, origin.dueAt),
       requester: schedule.requester,

@@ -143,6 +143,21 @@ export class ScheduleStore {
       .run(id, remembered);
   }
 
+  /** Forgets that a run was held: it is begun after all. */
+  dropHeld(id: string, dueAt: number): void {
+    this.#store.database.prepare("DELETE FROM schedule_runs WHERE schedule_id = ? AND due_at = ? AND outcome = 'held'").run(id, dueAt);
+  }
+
+  /** How many runs in a row were held just before one. */
+  heldBefore(id: string, dueAt: number): number {
+    const row = this.#store.database
+      .prepare(
+        "SELECT count(*) AS n FROM schedule_runs WHERE schedule_id = ?1 AND due_at < ?2 AND due_at > (SELECT coalesce(max(due_at), -1) FROM schedule_runs WHERE schedule_id = ?1 AND due_at < ?2 AND outcome <> 'held')",
+      )
+      .get(id, dueAt);
+    return Number(row?.['n'] ?? 0);
+  }
+
   hasRun(id: string, dueAt: number): boolean {
     return this.#hasRun.get(id, dueAt) !== undefined;
   }

@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, jest, test } from '
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { join } from 'node:path';
-import type { RoomEvent } from '../../kit/client.ts';
+import { openClient, type RoomEvent } from '../../kit/client.ts';
 import { Homeserver } from './support/homeserver.ts';
 import { bodyOf, resultOf } from './support/seat.ts';
 import type { Steward } from './support/steward.ts';
@@ -236,4 +236,68 @@ test('the shell adds, lists and runs schedules of the daemon; without one none c
   ]);
   const removed = await steward.shell('schedule', 'remove', 'nightly');
   expect(removed.out).toContain('schedule add nightly "daily 02:30" "server version" --zone=Europe/Berlin --jitter=300s');
+});
+
+test.each([
+  [
+    'a freeze',
+    'access.frozen',
+    async () => expect(resultOf(await steward.alice.ask('!server freeze "database maintenance" -y'))?.outcome).toBe('done'),
+    '!server thaw -y',
+  ],
+  [
+    'a lock-down',
+    'room.locked',
+    async () => {
+      const mallory = openClient({ ...(await home.register('mallory')), url: home.synapse.url });
+      await home.alice.client.invite(steward.roomId, mallory.userId);
+      await mallory.join(steward.roomId);
+      await steward.alice.hears((body) => body.includes('(room.stranger)'));
+    },
+    '!server room ack -y',
+  ],
+] as const)('%s passes a change over, which is told and made up for when it is over, and a read goes on', async (_case, id, begin, end) => {
+  const due = new Date(Date.now() + 14_000);
+  const when = `${due.getUTCSeconds()} ${due.getUTCMinutes()} ${due.getUTCHours()} * * *`;
+  await steward.alice.ask(`!schedule add caught "${when}" "server reload" -y`);
+  await steward.alice.ask(`!schedule add left "${when}" "server reload" --catch-up none -y`);
+  await steward.alice.ask(`!schedule add looks "${when}" "server version" -y`);
+  await begin();
+
+  const [caught, left] = await Promise.all(
+    ['caught', 'left'].map((name) => steward.alice.hears((body) => body.startsWith(`${name} · `) && body.includes(`(${id})`), 20_000)),
+  );
+  expect(bodyOf(caught!)).toContain('one run makes up for them when that is over');
+  expect(bodyOf(left!)).toContain('!schedule run left runs it');
+  expect(mentioned(left!)).toContain(home.userId('alice'));
+  await steward.alice.hears((body, event) => body.startsWith('looks · ') && resultOf(event)?.outcome === 'done');
+  const passedOver = steward.audit().filter(({ record }) => record.event === 'schedule.passed-over');
+  expect(passedOver.map(({ record }) => [record.targets, record.failure, record.command]).sort()).toEqual([
+    [['caught'], id, 'server reload'],
+    [['left'], id, 'server reload'],
+  ]);
+  const runs = (): unknown[] =>
+    rows('SELECT name, outcome FROM schedule_runs JOIN schedules ON id = schedule_id ORDER BY name').map(({ name, outcome }) => [
+      name,
+      outcome,
+    ]);
+  expect(runs()).toEqual([
+    ['caught', 'held'],
+    ['left', 'held'],
+    ['looks', 'done'],
+  ]);
+  expect(rows("SELECT * FROM jobs WHERE command = 'server reload'")).toEqual([]);
+
+  expect(resultOf(await steward.alice.ask(end))?.outcome).toBe('done');
+
+  const made = await steward.alice.hears((body, event) => body.startsWith('caught · ') && resultOf(event)?.outcome === 'done');
+  expect(bodyOf(made)).toContain('Read the configuration');
+  await steward.alice.ask('!server version');
+  expect(runs()).toEqual([
+    ['caught', 'done'],
+    ['left', 'held'],
+    ['looks', 'done'],
+  ]);
+  expect(rows("SELECT * FROM jobs WHERE command = 'server reload'")).toHaveLength(1);
+  for (const name of ['caught', 'left', 'looks']) await steward.alice.ask(`!schedule remove ${name}`);
 });

@@ -30,7 +30,7 @@ export const scheduleAdd = defineWrite({
     `When: ${whenForms}. An expression has five fields, or six with seconds first; date and day of the week must both fit.`,
     'The command runs as you, and stops when your role for it goes. A time that the clock passes over in spring runs right after; one that it shows twice in autumn runs once. A run never overlaps the one before.',
     'A destructive command is approved once, by whoever its tier asks for: then it runs without being asked again for 90 days, with at most `--max-objects` objects a run, while you keep the role and who approved it may still approve. A run that passes a bound is asked for in the room like any other request. `veto ID` with the id of the approved request, or `schedule remove`, takes the approval back. What is catastrophic is approved each time, and runs in no schedule.',
-    'A run that was missed while Steward was not running is made up for, once for all that were missed; with `--catch-up none` it is only told.',
+    'A run that was missed while Steward was not running, or that a freeze or a lock-down forbade, is made up for, once for all that were missed; with `--catch-up none` it is only told.',
   ],
   tier: 'confirmed',
   lock: 'none',

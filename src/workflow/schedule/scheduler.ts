@@ -1,7 +1,7 @@
 import { steward, type Audit, type AuditEntry } from '../../audit/audit.ts';
 import type { Clock } from '../../clock.ts';
 import { asFailure, Failure } from '../../failures/failure.ts';
-import { text, type Inline } from '../../reply/parts.ts';
+import { text, type Inline, type Part } from '../../reply/parts.ts';
 import { failureReply, type Reply } from '../../reply/reply.ts';
 import { showTime } from '../../reply/time.ts';
 import type { JobStore } from '../../store/jobs.ts';
@@ -57,6 +57,8 @@ export interface SchedulerOptions {
   jobStore: JobStore;
   jobs: () => Jobs;
   standing: Pick<StandingApprovals, 'end' | 'exceeded' | 'look'>;
+  /** Whether something forbids the command of a schedule now: a freeze, a lock-down, a lock. */
+  isHeld: (schedule: Schedule) => boolean;
   prepare: PrepareRun;
   reports: ScheduleReports;
   jobReply: (job: SettledJob) => Reply;
@@ -162,7 +164,11 @@ export class Scheduler {
     const timetable = timetableOf(schedule);
     const next = timetable.next(schedule.cursor);
     const begin = next + jitterOf(schedule, next);
-    if (now < begin) return begin - now;
+    if (now < begin) {
+      const held = schedule.catchUp === 'one' ? this.#heldRun(schedule) : null;
+      if (held !== null) this.#begin(schedule, held);
+      return Math.min(begin - now, longestSleep);
+    }
     let passed = timetable.missed(schedule.cursor, now) ?? { latest: next, count: 1, more: false };
     // The last may still have to wait for its jitter.
     if (passed.count > 1 && passed.latest + jitterOf(schedule, passed.latest) > now)
@@ -171,6 +177,16 @@ export class Scheduler {
     const late = now - dueAt - jitterOf(schedule, dueAt);
     this.#due(schedule, { dueAt, late: late > grace ? late : 0, missed: passed.count - 1, asked: false });
     return second;
+  }
+
+  /** The last run, where something forbade it that is over: it is made up for, once for all that were held. */
+  #heldRun(schedule: Schedule): Run | null {
+    const { clock, isHeld, schedules } = this.#options;
+    const last = schedules.lastRun(schedule.id);
+    // What was asked for out of turn, or was held before a pause, is not.
+    if (last?.outcome !== 'held' || last.dueAt !== schedule.cursor || isHeld(schedule)) return null;
+    const late = clock.now() - last.dueAt;
+    return { dueAt: last.dueAt, late: late > grace ? late : 0, missed: schedules.heldBefore(schedule.id, last.dueAt), asked: false };
   }
 
   /** A run's time has come: it is begun, or passed over with a word about it. */
@@ -275,6 +291,7 @@ export class Scheduler {
       const end = (outcome: RunOutcome, job: string | null, failure: string | null): void => {
         if (!there) return;
         const finishedAt = outcome === 'running' ? null : now;
+        schedules.dropHeld(schedule.id, run.dueAt);
         schedules.addRun(schedule.id, { dueAt: run.dueAt, outcome, jobId: job, startedAt, finishedAt, failure });
         if (run.asked) schedules.ask(schedule.id, null);
         else schedules.setCursor(schedule.id, run.dueAt);
@@ -307,8 +324,11 @@ export class Scheduler {
         this.#record('schedule.stopped', schedule, { failure: failure.id });
       }
       if (prepared.kind === 'held' && !heldBefore) this.#record('schedule.passed-over', schedule, { failure: failure.id });
-      if (!heldBefore || run.asked)
-        this.#report(schedule, schedule.requester, cause, origin, failureReply(failure, schedule.command), null);
+      if (!heldBefore || run.asked) {
+        const reply = failureReply(failure, schedule.command);
+        const told = prepared.kind === 'held' ? { ...reply, parts: [...reply.parts, heldPart(schedule, run)] } : reply;
+        this.#report(schedule, schedule.requester, prepared.kind === 'held' ? `held-${cause}` : cause, origin, told, null);
+      }
       return null;
     });
     if (jobId !== null) void jobs().start(jobId);
@@ -388,6 +408,13 @@ type Run = Pick<ScheduleOrigin, 'dueAt' | 'late' | 'missed' | 'asked'>;
 
 function originOf(schedule: Schedule, run: Run): ScheduleOrigin {
   return { kind: 'schedule', schedule: schedule.id, name: schedule.name, ...run, catchUp: schedule.catchUp === 'one' };
+}
+
+/** What becomes of a run that was passed over. */
+function heldPart({ name, catchUp }: Schedule, { asked }: Run): Part {
+  return catchUp === 'one' && !asked
+    ? text('Passed over, and so are those after it; one run makes up for them when that is over.')
+    : text('Passed over. When that is over, ', { command: `schedule run ${name}` }, ' runs it.');
 }
 
 function headline(schedule: Schedule | null, { name, dueAt, late, missed, asked }: ScheduleOrigin): Inline[] {

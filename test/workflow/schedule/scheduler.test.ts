@@ -52,6 +52,8 @@ class World {
   readonly audited: AuditEntry[] = [];
   /** What a run comes to; a read that answers when nothing else is said. */
   prepare: PrepareRun = () => Promise.resolve(answer);
+  /** What forbids runs now. */
+  held: Failure | null = null;
   /** Resolves when a job may end. */
   job: () => Promise<void> = () => Promise.resolve();
 
@@ -95,10 +97,11 @@ class World {
       audit,
       schedules: this.scheduleStore,
       standing: noStanding,
+      isHeld: () => this.held !== null,
       jobStore: this.jobStore,
       jobs: () => this.jobs,
       prepare: async (schedule, origin) => {
-        const prepared = await this.prepare(schedule, origin);
+        const prepared = this.held === null ? await this.prepare(schedule, origin) : { kind: 'held' as const, failure: this.held };
         if (prepared.kind === 'answer') this.#note(origin);
         return prepared;
       },
@@ -410,17 +413,57 @@ describe('a schedule', () => {
     expect(world.audited.map(({ event }) => event)).toEqual(['schedule.stopped']);
   });
 
-  test('that a guard holds is told once, and runs when it may', async () => {
+  test('that a guard holds is told once, and is made up for once when it may', async () => {
     world.add('hourly', '0 * * * *');
-    world.prepare = () => Promise.resolve({ kind: 'held', failure: new Failure('store.locked', { reason: 'writes are frozen' }) });
-    await world.pass(5 * hour + minute);
-    expect(world.told).toHaveLength(1);
-    world.prepare = () => Promise.resolve(answer);
-    await world.pass(hour);
-    expect(world.told).toHaveLength(2);
-    world.prepare = () => Promise.resolve({ kind: 'held', failure: new Failure('store.locked') });
+    world.held = new Failure('access.frozen', { reason: 'writes are frozen' });
+    await world.pass(5 * hour + 5 * minute);
+    expect(world.told).toMatchObject([{ body: expect.stringMatching(/access.frozen.*one run makes up for them when that is over/s) }]);
+    expect(world.audited.filter(({ event }) => event === 'schedule.passed-over')).toMatchObject([
+      { targets: ['hourly'], failure: 'access.frozen' },
+    ]);
+    expect(world.ran).toEqual([]);
+    world.held = null;
+    await world.pass(10 * minute);
+    expect(world.ran).toEqual(['hourly 2026-11-02T17:00:00.000Z']);
+    expect(world.told[1]?.body).toMatch(/hourly · !server status · due .* 17:00 .*, 5 min late; 4 runs before it were missed/);
     await world.pass(2 * hour);
-    expect(world.told).toHaveLength(3);
+    expect(world.ran.slice(1)).toEqual(['hourly 2026-11-02T18:00:00.000Z', 'hourly 2026-11-02T19:00:00.000Z']);
+    world.held = new Failure('access.frozen');
+    await world.pass(2 * hour);
+    expect(world.told.filter(({ body }) => body.includes('access.frozen'))).toHaveLength(2);
+    expect(world.audited.filter(({ event }) => event === 'schedule.passed-over')).toHaveLength(2);
+  });
+
+  test('that a guard holds is not made up for with --catch-up none, nor after a pause, nor where it was asked for', async () => {
+    world.add('told', '0 * * * *', { catchUp: 'none' });
+    world.add('paused', '0 * * * *');
+    world.add('asked', '0 0 1 1 *');
+    world.held = new Failure('room.locked');
+    world.schedules.ask(world.schedules.get('asked', ''));
+    await world.pass(2 * hour + minute);
+    expect(world.told.map(({ body }) => body).join()).toContain('!schedule run told runs it');
+    world.schedules.pause(world.schedules.get('paused', ''));
+    world.held = null;
+    await world.pass(minute);
+    world.schedules.resume(world.schedules.get('paused', ''));
+    await world.pass(minute);
+    expect(world.ran).toEqual([]);
+    await world.pass(hour);
+    expect(world.ran).toEqual(['paused 2026-11-02T15:00:00.000Z', 'told 2026-11-02T15:00:00.000Z']);
+  });
+
+  test('that was held is made up for after a restart too, by one job', async () => {
+    world.prepare = change;
+    world.add('nightly', '30 2 * * *');
+    world.held = new Failure('access.frozen');
+    await world.pass(3 * day);
+    restart();
+    await world.pass(hour);
+    expect(world.ran).toEqual(['nightly 2026-11-05T02:30:00.000Z']);
+    restart();
+    await world.pass(hour);
+    expect(world.ran).toEqual([]);
+    expect(world.scheduleStore.lastRun(world.schedules.get('nightly', '').id)).toMatchObject({ outcome: 'done' });
   });
 
   test('that fails pings; the next run is made all the same, and the last success stays known', async () => {
