@@ -2,9 +2,9 @@ import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { login } from '../../kit/client.ts';
 import { Homeserver } from './support/homeserver.ts';
+import { killUnderTraffic } from './support/kills.ts';
 import { bodyOf, resultOf } from './support/seat.ts';
 import type { Steward } from './support/steward.ts';
 import { until } from './support/until.ts';
@@ -34,35 +34,8 @@ async function asBot(steward: Steward): Promise<void> {
   await home.alice.client.request('PUT', `/_synapse/admin/v2/users/${encodeURIComponent(steward.bot.userId)}`, { user_type: 'bot' });
 }
 
-test('killed again and again under traffic, nothing is undecryptable on either side, and each command is answered once', async () => {
-  const kills = 20;
-  const seed = Date.now() % 1_000_000;
-  let state = seed;
-  const fraction = (): number => (state = (state * 1103515245 + 12345) % 2 ** 31) / 2 ** 31;
-  const steward = await home.steward({ encrypted: true });
-  const said: string[] = [];
-  let talking = true;
-  const talk = async (): Promise<void> => {
-    while (talking) {
-      said.push(await steward.alice.say('!help error user.exists'));
-      await sleep(20 + fraction() * 150);
-    }
-  };
-  const talked = talk();
-  for (let n = 0; n < kills; n += 1) {
-    await sleep(fraction() * 900);
-    await steward.kill();
-    await steward.start();
-  }
-  talking = false;
-  await talked;
-  for (const event of said) await steward.alice.answer(event, 60_000);
-  await steward.alice.ask(sentinel);
-  const history = await steward.alice.history();
-  expect({ seed, undecryptable: history.filter(({ type }) => type === 'm.room.encrypted').length }).toEqual({ seed, undecryptable: 0 });
-  expect({ seed, locks: history.filter((event) => event.type === 'm.reaction').length }).toEqual({ seed, locks: 0 });
-  for (const event of said) expect({ seed, answers: (await steward.alice.answers(event)).length }).toEqual({ seed, answers: 1 });
-  await steward.stop();
+test('killed 20 times under traffic, nothing is undecryptable on either side, and each command is answered once', async () => {
+  await killUnderTraffic(home, 20);
 });
 
 test('keys that cannot be read are told, never replaced in silence; a new device is signed by the same identity', async () => {

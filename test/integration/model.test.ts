@@ -6,7 +6,7 @@ import { tryHistories } from '../model/try.ts';
 
 jest.setTimeout(1_800_000);
 
-const histories = Number(process.env['STEWARD_HISTORIES'] ?? 20_000);
+const histories = Number(process.env['TEST_HISTORIES'] ?? 20_000);
 const place = new ModelPlace();
 
 afterAll(() => {

@@ -5,15 +5,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readBatches } from '../model/batches.ts';
 
-/** The random histories of test/integration/model.test.ts, by two processes. With STEWARD_PROGRESS=FILE they go on where that file ends. */
+/** The random histories of test/integration/model.test.ts, by two processes. With TEST_PROGRESS=FILE they go on where that file ends. */
 
 jest.setTimeout(6 * 3600_000);
 
 const size = 500;
-const histories = Number(process.env['STEWARD_HISTORIES'] ?? 1_000_000);
-const first = Number(process.env['STEWARD_SEED'] ?? 0);
+const histories = Number(process.env['TEST_HISTORIES'] ?? 1_000_000);
+const first = Number(process.env['TEST_SEED'] ?? 0);
 const work = mkdtempSync(join(tmpdir(), 'steward-histories-'));
-const progress = process.env['STEWARD_PROGRESS'] ?? join(work, 'progress.jsonl');
+const progress = process.env['TEST_PROGRESS'] ?? join(work, 'progress.jsonl');
 
 afterAll(() => {
   rmSync(work, { recursive: true, force: true });
