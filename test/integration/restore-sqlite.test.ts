@@ -1,0 +1,130 @@
+import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { stringify } from 'yaml';
+import { synapseControl, type SynapseControl } from '../../kit/synapse-control.ts';
+import { startSynapse, type Synapse } from '../../kit/synapse.ts';
+import { tokenise } from '../../src/commands/grammar/tokenise.ts';
+import { Reloadable } from '../../src/config/reloadable.ts';
+import { openCore, type Core } from '../../src/core.ts';
+import type { ShellMessage } from '../../src/terminal/session.ts';
+import { silentLog } from '../../src/telemetry/log.ts';
+import { until } from './support/until.ts';
+
+/** The same gates for a homeserver on SQLite: a file beside the live one, and a rename. */
+
+jest.setTimeout(120_000);
+
+let dir: string;
+let synapse: Synapse;
+let control: SynapseControl;
+let core: Core;
+
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'restore-sqlite-'));
+  const home = join(dir, 'synapse');
+  synapse = await startSynapse({ dir: home, serverName: 'example.org', config: { pid_file: join(home, 'homeserver.pid') } });
+  const alice = await synapse.register({ localpart: 'alice', admin: true });
+  await synapse.stop();
+  control = await synapseControl(home);
+  run(control.start);
+  await until(answers, 60_000, 'Synapse answers');
+  for (const name of ['admin', 'own']) spawnSync('age-keygen', ['-o', join(dir, `${name}.key`)]);
+  const recipient = /age1[a-z0-9]+/.exec(readFileSync(join(dir, 'admin.key'), 'utf8'))?.[0];
+  writeFileSync(join(dir, 'token'), alice.accessToken, { mode: 0o600 });
+  writeFileSync(
+    join(dir, 'steward.yaml'),
+    stringify({
+      data_dir: 'data',
+      homeserver: { url: synapse.url, server_name: 'example.org', user_id: alice.userId, access_token_file: 'token' },
+      stack: { homeserver_config: [synapse.configPath], components: { synapse: control } },
+      backup: { destinations: { disk: { directory: join(dir, 'disk') } }, keys: { recipients: [recipient] } },
+    }),
+  );
+  core = await openCore(new Reloadable(join(dir, 'steward.yaml'), {}), silentLog);
+}, 180_000);
+
+afterAll(async () => {
+  core.close();
+  run(control.stop);
+  await until(() => run(control.status) !== 0, 30_000, 'Synapse is stopped');
+  await synapse.dispose();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+function run([program = '', ...args]: readonly string[]): number | null {
+  return spawnSync(program, args).status;
+}
+
+async function answers(): Promise<boolean> {
+  return fetch(`${synapse.url}/_matrix/client/versions`, { headers: { connection: 'close' } }).then(
+    (answer) => answer.ok,
+    () => false,
+  );
+}
+
+async function steward(line: string, secrets: Record<string, string> = {}) {
+  const tokens = tokenise(line);
+  if (!Array.isArray(tokens)) throw new Error(line);
+  const session = core.session();
+  let reply: Extract<ShellMessage, { type: 'reply' }> | undefined;
+  for await (const message of session.run({ words: tokens.map(({ value }) => value), items: null, secrets, breakGlass: 'test' })) {
+    if (message.type === 'prompt') await session.decide(message.jobId, true);
+    if (message.type === 'reply') reply = message;
+  }
+  return reply;
+}
+
+/** Rows of the tables that people write to, by SQLite itself. */
+function oracle(file = 'homeserver.db'): string {
+  const database = new DatabaseSync(join(synapse.dir, file), { readOnly: true });
+  try {
+    return ['users', 'events', 'rooms', 'profiles', 'local_media_repository', 'schema_version']
+      .map((table) => {
+        const rows = database.prepare(`SELECT * FROM ${table}`).all();
+        return `${table} ${createHash('sha256')
+          .update(
+            rows
+              .map((row) => JSON.stringify(row))
+              .sort()
+              .join('\n'),
+          )
+          .digest('hex')}`;
+      })
+      .join('\n');
+  } finally {
+    database.close();
+  }
+}
+
+test('prepares, cuts over, goes back and finishes, by the key of an admin alone', async () => {
+  const then = oracle();
+  expect(await steward('backup create')).toMatchObject({ outcome: 'done' });
+  await synapse.register({ localpart: 'later' });
+  const now = oracle();
+  expect(now).not.toBe(then);
+  // Steward has no key of its own here.
+  expect(await steward('restore prepare latest --yes')).toMatchObject({ errorId: 'backup.no-key' });
+  const identity = readFileSync(join(dir, 'admin.key'), 'utf8');
+  const prepared = await steward('restore prepare latest --yes', { identity });
+  expect(prepared).toMatchObject({ outcome: 'done' });
+  const { id } = prepared?.result as { id: string };
+  expect(oracle()).toBe(now);
+  expect(oracle(`homeserver.db.restore-${id}`)).toBe(then);
+  expect(await steward('restore cutover latest')).toMatchObject({ outcome: 'done' });
+  expect(await answers()).toBe(true);
+  expect(oracle()).toBe(then);
+  expect(oracle(`homeserver.db.before-${id}`)).toBe(now);
+  expect(await steward('restore undo latest --yes')).toMatchObject({ outcome: 'done' });
+  expect(await answers()).toBe(true);
+  expect(oracle()).toBe(now);
+  expect(await steward('restore cutover latest')).toMatchObject({ outcome: 'done' });
+  expect(oracle()).toBe(then);
+  expect(await steward('restore finish latest')).toMatchObject({ outcome: 'done' });
+  expect(readdirSync(synapse.dir).filter((name) => /restore|before/.test(name))).toEqual([]);
+  expect(await answers()).toBe(true);
+});
