@@ -33,6 +33,8 @@ export interface EncryptedClientOptions extends Credentials {
 
 /** How long an event waits for its key. */
 const patience = 5000;
+/** Milliseconds that a request may take, a sync that waits for news among them. */
+const longestRequest = 110_000;
 // The SDK tells its whole life on the console, through this one and what a client is given.
 const silent = { log: nothing, trace: nothing, debug: nothing, info: nothing, warn: nothing, error: nothing, getChild: () => silent };
 function nothing(): void {
@@ -56,6 +58,16 @@ export async function openEncryptedClient({
     userId: credentials.userId,
     deviceId: session.deviceId ?? '',
     logger: silent,
+    fetchFn: (resource, init) => {
+      const deadline = AbortSignal.timeout(longestRequest);
+      return fetch(resource, { ...init, signal: init?.signal == null ? deadline : AbortSignal.any([init.signal, deadline]) });
+    },
+  });
+  // For each request with a deadline it sets a timer that it never clears, and that keeps the process for up to 110 s.
+  const requestOtherUrl = sdk.http.requestOtherUrl.bind(sdk.http) as (...request: [unknown, unknown, unknown?, object?]) => never;
+  Object.assign(sdk.http, {
+    requestOtherUrl: (method: unknown, url: unknown, body?: unknown, options: object = {}) =>
+      requestOtherUrl(method, url, body, { ...options, localTimeoutMs: undefined }),
   });
   await sdk.initRustCrypto({ useIndexedDB: false });
   const crypto = sdk.getCrypto();
