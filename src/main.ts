@@ -1,5 +1,4 @@
 #!/usr/bin/env node
-import { setFlagsFromString } from 'node:v8';
 import { keepCompiledCode } from './compile-cache.ts';
 import { asFailure, Failure } from './failures/failure.ts';
 import { openOutput, type Output } from './terminal/output.ts';
@@ -82,8 +81,6 @@ async function auditFile(argv: readonly string[]): Promise<number | null> {
 
 /** The daemon, until a signal ends it. */
 async function run(argv: readonly string[]): Promise<number> {
-  // What is short-lived is collected in 2 MiB, which a daemon that is mostly idle never feels, instead of in up to 64.
-  setFlagsFromString('--semi-space-growth-factor=1');
   const { takeOption } = await import('./terminal/words.ts');
   const { value, rest } = takeOption(argv, 'config');
   if (rest.length > 0)
@@ -102,12 +99,20 @@ async function run(argv: readonly string[]): Promise<number> {
   }
   const config = await loadedConfig(value);
   if (config === null) return 2;
-  const { startDaemon } = await import('./app.ts');
+  const [{ startDaemon }, { keepSmall }, { systemClock }] = await Promise.all([
+    import('./app.ts'),
+    import('./memory.ts'),
+    import('./clock.ts'),
+  ]);
   const daemon = await startDaemon({ configPath: config.path });
+  const stopping = new AbortController();
   void asked.promise.then((signal) => {
     daemon.stop(signal);
   });
-  return daemon.stopped;
+  void keepSmall(systemClock, stopping.signal);
+  return daemon.stopped.finally(() => {
+    stopping.abort();
+  });
 }
 
 /** A command of the set: in the daemon, or here where none runs. */
