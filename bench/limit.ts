@@ -4,7 +4,7 @@ import { medianRatio, spreadOf } from './statistics.ts';
 export interface Side {
   /** The command line or message; names stand for paths and tokens. */
   ran: string;
-  unit: 's' | 'ms' | 'MiB' | 'MB' | 'requests';
+  unit: 's' | 'ms' | 'MiB' | 'MB' | 'kB' | 'requests';
   values: readonly number[];
 }
 

@@ -6,12 +6,13 @@ import { parse, stringify } from 'yaml';
 import { readFile } from 'node:fs/promises';
 import type { Progress } from '../kit/cache.ts';
 import { openClient, type MatrixClient } from '../kit/client.ts';
+import type { EncryptedClientOptions } from '../kit/encrypted-client.ts';
 import { sql, startPostgres, type Database } from '../kit/postgres.ts';
 import { freePort, run } from '../kit/process.ts';
 import { startSynapse, type Synapse } from '../kit/synapse.ts';
 import { startProgram, type Program } from './program.ts';
 
-/** A homeserver on PostgreSQL with fsync, a room, and in it alice, Steward as `steward init` leaves it, and an echo bot. */
+/** A homeserver on PostgreSQL with fsync, a room, and in it alice, Steward as `steward init` leaves it, and an echo bot in a plain room. */
 export interface World {
   synapse: Synapse;
   database: Database;
@@ -19,6 +20,10 @@ export interface World {
   /** Another owner, who may approve what alice asks for. */
   bob: MatrixClient;
   roomId: string;
+  /** The room of the echo bot, which does not encrypt: the same one where that is plain. */
+  echoRoomId: string;
+  /** The bot's account. */
+  bot: MatrixClient;
   stewardId: string;
   echoId: string;
   /** The daemon's socket. */
@@ -36,16 +41,20 @@ export interface World {
 
 /** What runs, with words for paths and tokens. */
 export const commands = {
-  steward: 'node src/main.ts run --config steward.yaml',
+  steward: 'steward run --config steward.yaml (dist/main.js)',
   echo: 'node bench/rivals/echo.mjs URL TOKEN-FILE (matrix-bot-sdk 0.8.0)',
 } as const;
 
 const root = resolve(import.meta.dirname, '..');
+/** What the package installs as `steward`. */
+const program = 'dist/main.js';
 
-/** Starts the homeserver and installs both bots. @param cleanup takes what must be ended */
-export async function openWorld(progress: Progress, cleanup: AsyncDisposableStack): Promise<World> {
+/** Starts the homeserver and installs both bots. @param encrypted Steward's room, and alice at a client that encrypts @param cleanup takes what must be ended */
+export async function openWorld(progress: Progress, cleanup: AsyncDisposableStack, encrypted: boolean): Promise<World> {
   const dir = await mkdtemp(join(tmpdir(), 'steward-bench-'));
   cleanup.defer(() => rm(dir, { recursive: true, force: true }));
+  progress('building Steward as it is installed');
+  await run([process.execPath, join(root, 'node_modules/typescript/bin/tsc'), '--project', join(root, 'tsconfig.build.json')]);
   progress('starting PostgreSQL and Synapse');
   const postgres = await startPostgres({ durable: true });
   cleanup.defer(() => postgres.dispose());
@@ -54,30 +63,33 @@ export async function openWorld(progress: Progress, cleanup: AsyncDisposableStac
   cleanup.defer(() => synapse.dispose());
   await settled(database);
 
-  const [alice, bob, echo] = await Promise.all(
-    ['alice', 'bob', 'echo'].map(async (localpart) =>
-      openClient({ url: synapse.url, ...(await synapse.register({ localpart, admin: localpart === 'alice' })) }),
-    ),
-  );
-  if (alice === undefined || bob === undefined || echo === undefined) throw new Error('an account is missing');
-  const configPath = await install(join(dir, 'steward'), synapse);
+  const account = async (localpart: string) => ({
+    url: synapse.url,
+    ...(await synapse.register({ localpart, admin: localpart === 'alice' })),
+  });
+  const [bob, echo] = [openClient(await account('bob')), openClient(await account('echo'))];
+  const alice = encrypted ? await secure(await account('alice'), cleanup) : openClient(await account('alice'));
+  const configPath = await install(join(dir, 'steward'), synapse, encrypted);
   const { roomId, stewardId, token } = await installed(configPath);
   await alice.join(roomId);
   await bob.join(roomId);
-  await alice.invite(roomId, echo.userId);
-  await echo.join(roomId);
+  const echoRoomId = encrypted ? await alice.createRoom({ preset: 'private_chat' }) : roomId;
+  await alice.invite(echoRoomId, echo.userId);
+  await echo.join(echoRoomId);
   const echoToken = join(dir, 'echo-token');
   await writeFile(echoToken, echo.accessToken, { mode: 0o600 });
   const authorization = join(dir, 'authorization');
   await writeFile(authorization, `Authorization: Bearer ${token}\n`, { mode: 0o600 });
 
-  const steward = [process.execPath, join(root, 'src/main.ts')];
+  const steward = [process.execPath, join(root, program)];
   return {
     synapse,
     database,
     alice,
     bob,
     roomId,
+    echoRoomId,
+    bot: openClient({ url: synapse.url, userId: stewardId, accessToken: token }),
     stewardId,
     echoId: echo.userId,
     socket: join(dir, 'steward', 'data', 'steward.sock'),
@@ -90,20 +102,30 @@ export async function openWorld(progress: Progress, cleanup: AsyncDisposableStac
   };
 }
 
+/** A client that encrypts, with a device that its owner has signed. Its library is loaded where it is needed. */
+async function secure(account: EncryptedClientOptions, cleanup: AsyncDisposableStack): Promise<MatrixClient> {
+  const { openEncryptedClient } = await import('../kit/encrypted-client.ts');
+  const client = await openEncryptedClient(account);
+  cleanup.defer(() => {
+    client.close();
+  });
+  return client;
+}
+
 /** A new Synapse builds a part of its schema while it runs already. */
 async function settled(database: Database): Promise<void> {
   while (Number(await sql(database, 'SELECT count(*) FROM background_updates')) > 0) await sleep(100);
 }
 
 /** As an operator would, by two commands; only the port of the health checks is another than `init` chooses. */
-async function install(dir: string, synapse: Synapse): Promise<string> {
+async function install(dir: string, synapse: Synapse, encrypted: boolean): Promise<string> {
   const configPath = join(dir, 'steward.yaml');
   await mkdir(dir, { mode: 0o700 });
   await writeFile(configPath, stringify({ http: { listen: `127.0.0.1:${await freePort()}` } }), { mode: 0o600 });
   const people = ['alice', 'bob'].flatMap((name) => ['--person', `${name}=@${name}:${synapse.serverName}`]);
   await run([
     process.execPath,
-    relative(process.cwd(), join(root, 'src/main.ts')),
+    relative(process.cwd(), join(root, program)),
     'init',
     '--dir',
     dir,
@@ -112,7 +134,7 @@ async function install(dir: string, synapse: Synapse): Promise<string> {
     '--registration-secret-file',
     synapse.registrationSharedSecretPath,
     ...people,
-    '--plain',
+    ...(encrypted ? [] : ['--plain']),
     '--yes',
   ]);
   return configPath;
