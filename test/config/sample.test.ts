@@ -12,21 +12,36 @@ const secrets = Object.fromEntries(
     .map(({ example }) => [String(example), 'a']),
 );
 
-test('the sample changes nothing as it is, and is valid when all of it is uncommented', () => {
-  const sample = renderSample();
+const sample = renderSample();
+/** All of the sample uncommented, but for one of the two kinds of a destination. */
+const uncommented = {
+  'a bucket': withoutComments(sample.replace(/^ *#directory: .*\n/m, '')),
+  'a folder': withoutComments(sample.replace(/^( *)#s3:\n(?:\1 .*\n)*/m, '')),
+};
+
+function withoutComments(text: string): string {
+  return text.replaceAll(/^( *)#(?=\S)/gm, '$1');
+}
+
+function load(text: string): ReturnType<typeof loadConfig> {
+  return loadConfig(join(folderWith({ ...secrets, 'a.yaml': text }), 'a.yaml'), {});
+}
+
+test('the sample changes nothing as it is', () => {
   expect(loadConfig(join(folderWith({ 'a.yaml': sample }), 'a.yaml'), {}).ok).toBe(true);
-  const loaded = loadConfig(join(folderWith({ ...secrets, 'a.yaml': sample.replaceAll(/^( *)#(?=\S)/gm, '$1') }), 'a.yaml'), {});
+});
+
+test.each(Object.entries(uncommented))('the sample is valid when all of it is uncommented, where the destination is %s', (_, text) => {
+  const loaded = load(text);
   expect(loaded.ok ? '' : formatMistakes(loaded.mistakes)).toBe('');
 });
 
 test('the sample holds every key', () => {
-  const { ok, ...rest } = loadConfig(
-    join(folderWith({ ...secrets, 'a.yaml': renderSample().replaceAll(/^( *)#(?=\S)/gm, '$1') }), 'a.yaml'),
-    {},
-  );
-  expect(ok).toBe(true);
-  const written = JSON.stringify('written' in rest ? rest.written : {});
-  for (const key of allKeys().filter(({ kind }) => kind === 'value')) expect(written).toContain(`"${key.path.at(-1)}"`);
+  const written = Object.values(uncommented).map((text) => {
+    const loaded = load(text);
+    return JSON.stringify('written' in loaded ? loaded.written : {});
+  });
+  for (const key of allKeys().filter(({ kind }) => kind === 'value')) expect(written.join()).toContain(`"${key.path.at(-1)}"`);
 });
 
 test('every key has a description', () => {
