@@ -9,7 +9,7 @@ import type { Destination } from './destinations/destination.ts';
 import { DirectoryDestination } from './destinations/directory.ts';
 import { S3Destination, type S3Settings } from './destinations/s3.ts';
 import { EpochKeys, signingKey, type KeySettings } from './keys.ts';
-import type { Manifest, Proof } from './manifest.ts';
+import { publicKey, type Manifest, type Proof } from './manifest.ts';
 import { removeBackups } from './prune.ts';
 import { judge, type Judged, type Retention } from './retention.ts';
 import { readManifest, readProof, verifyObjects, type ObjectLevel } from './verify.ts';
@@ -107,10 +107,15 @@ export class Backups {
     await createBackup({ id, destination, stack, store, keys: this.keys, signer: this.#signer, clock, log, configPath, version, signal });
   }
 
-  /** Reads what lies in the destination; no key is needed. */
-  async read(id: string, destination: Destination): Promise<KnownBackup> {
-    const { manifest, text } = await readManifest(destination, id, this.#signer);
-    return { manifest, proof: await readProof(destination, id, this.#signer, text) };
+  /**
+   * Reads what lies in the destination; no key is needed.
+   *
+   * @param signer public key of another Steward that made it, as its `backup info` shows it
+   */
+  async read(id: string, destination: Destination, signer?: string | null): Promise<KnownBackup> {
+    const key = signer == null ? this.#signer : publicKey(signer);
+    const { manifest, text } = await readManifest(destination, id, key);
+    return { manifest, proof: await readProof(destination, id, key, text) };
   }
 
   /** Looks at every object. What is found wrong takes back what was proven before. */

@@ -122,10 +122,11 @@ function signedBytes(record: object): Buffer {
 
 /** Raw public key, base64url. */
 export function publicOf(key: KeyObject): string {
-  return createPublicKey(key).export({ format: 'jwk' }).x ?? '';
+  return (key.type === 'public' ? key : createPublicKey(key)).export({ format: 'jwk' }).x ?? '';
 }
 
-function publicKey(raw: string): KeyObject {
+/** @throws Failure `backup.damaged` for text that is no key */
+export function publicKey(raw: string): KeyObject {
   try {
     return createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: raw }, format: 'jwk' });
   } catch (error) {

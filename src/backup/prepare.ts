@@ -125,8 +125,10 @@ async function prepareFiles({ id, manifest, destination, parts, keyOf, stack, si
   const roles = { keys: 'signing-key', config: 'config', secrets: 'secrets' } as const;
   for (const [part, role] of Object.entries(roles) as [keyof typeof roles, ManifestObject['role']][]) {
     if (!parts.includes(part)) continue;
+    // On another machine the key may have another place.
+    const to = part === 'keys' ? (await stack.facts()).signingKeyPath : undefined;
     for (const object of manifest.objects.filter((candidate) => candidate.role === role)) {
-      const staged = await stack.restores.stageFiles(id, openedWhole(destination, object, keyOf, signal), signal);
+      const staged = await stack.restores.stageFiles(id, openedWhole(destination, object, keyOf, signal), signal, to);
       report.files.push(...staged.filter(({ live }) => live !== 'same').map(({ path }) => path));
       if (role === 'signing-key' && staged.some(({ live }) => live === 'other'))
         report.remarks.push(

@@ -84,10 +84,11 @@ export class Restores {
     backup: string,
     destinationName: string,
     parts: readonly RestorePart[],
+    signer: string | null,
   ): Promise<{ databaseAt: string; live: DatabaseFacts | null }> {
     const stack = this.#options.stack();
     const backups = this.#options.backups();
-    const { manifest } = await backups.read(backup, backups.destination(destinationName));
+    const { manifest } = await backups.read(backup, backups.destination(destinationName), signer);
     const live = await stack.databaseFacts().catch((error: unknown) => noDatabaseYet(error));
     assertFits(manifest, await stack.facts(), live, parts);
     return { databaseAt: manifest.databaseAt, live };
@@ -96,7 +97,7 @@ export class Restores {
   /**
    * Loads what was chosen beside what is live. What fails is taken away again, whole.
    *
-   * @param replaces a restore that is not live, whose copy goes
+   * @param replaces a restore that is not live, whose copy goes; `signer` of a backup that another Steward made
    * @returns the id of the restore
    */
   async prepare(
@@ -105,7 +106,8 @@ export class Restores {
       destination: name,
       parts,
       replaces,
-    }: { backup: string; destination: string; parts: readonly RestorePart[]; replaces: string | null },
+      signer,
+    }: { backup: string; destination: string; parts: readonly RestorePart[]; replaces: string | null; signer: string | null },
     identity: Secret | null,
     signal: AbortSignal,
     progress: (words: string) => void,
@@ -116,7 +118,7 @@ export class Restores {
     const destination = backups.destination(name);
     const key = identity ?? backups.keys.identity;
     if (key === null) throw new Failure('backup.no-key', { attempted: `open ${backup}` });
-    const { manifest, proof } = await backups.read(backup, destination);
+    const { manifest, proof } = await backups.read(backup, destination, signer);
     const live = await stack.databaseFacts().catch((error: unknown) => noDatabaseYet(error));
     assertFits(manifest, await stack.facts(), live, parts);
     const keyOf = await unlock(manifest, destination, key);

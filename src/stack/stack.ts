@@ -162,8 +162,8 @@ export interface RestorePlace {
   /** Puts the unpacked media among the live ones; a file that is another there is kept aside. */
   addMedia(id: string): Promise<void>;
   takeMediaBack(id: string): Promise<void>;
-  /** Unpacks a tar as `tarFiles` makes it, aside. A file that is none of the homeserver's is left out; of its configuration, the places of database, media and key stay those of today. */
-  stageFiles(id: string, tar: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<StagedFile[]>;
+  /** Unpacks a tar as `tarFiles` makes it, aside; its only file for `to`, where that is given. A file that is none of the homeserver's is left out; of its configuration, the places of database, media and key stay those of today. */
+  stageFiles(id: string, tar: AsyncIterable<Uint8Array>, signal: AbortSignal, to?: string): Promise<StagedFile[]>;
   /** One file that was unpacked. */
   readStaged(id: string, path: string): Promise<Buffer | null>;
   /** Puts the unpacked files in the place of the homeserver's, keeping those; or back. */

@@ -31,6 +31,7 @@ export const backupInfo = defineRead({
     objectLevel: z.number().nullable(),
     keys: z.enum(['sealed', 'mounted']),
     madeBy: z.string(),
+    signer: z.string(),
   }),
   examples: ['backup info latest'],
 
@@ -60,6 +61,7 @@ export const backupInfo = defineRead({
       objectLevel: row.objectLevel,
       keys: backups.keys.mode,
       madeBy: `Steward ${manifest.tool.steward}`,
+      signer: manifest.signer,
     };
   },
 
@@ -79,6 +81,7 @@ export const backupInfo = defineRead({
         [levelText(result.contentLevel, contentWords, ''), result.contentMissing === null ? '' : `; not further: ${result.contentMissing}`],
       ],
       ['stored', [levelText(result.objectLevel, objectWords, 'not proven; see backup verify')]],
+      ['signed by', [{ code: result.signer }]],
       ['opened by', [result.keys === 'mounted' ? 'Steward, and each admin with a key' : 'each admin with a key; Steward cannot']],
     ),
   ],

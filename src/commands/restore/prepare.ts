@@ -6,6 +6,22 @@ import { backupArgument, destinationArgument } from '../backup/shared.ts';
 import { defineWrite } from '../define.ts';
 import { count, onlyArgument, partsIn } from './shared.ts';
 
+const signerArgument = z
+  .string()
+  .regex(/^[\w-]{43}$/, 'a public key as `backup info` shows it')
+  .optional()
+  .describe('Of a backup that another Steward made, such as that of a server that is lost: its public key.')
+  .meta({ value: 'KEY' });
+
+/** Not in this catalogue: it is found by its id alone. */
+function foreign(id: string, destination: string): { id: string; destination: string } {
+  if (id !== 'latest') return { id, destination };
+  throw new Failure('usage.invalid-value', {
+    reason: 'of another Steward’s backups the id must be given',
+    hint: 'Its folder in the destination is named so.',
+  });
+}
+
 export const restorePrepare = defineWrite({
   name: 'restore prepare',
   summary: 'Load a backup beside the live homeserver and check it; nothing that is live is touched.',
@@ -17,7 +33,7 @@ export const restorePrepare = defineWrite({
   tier: 'confirmed',
   lock: 'restore',
   bulk: false,
-  args: z.strictObject({ backup: backupArgument, from: destinationArgument, only: onlyArgument }),
+  args: z.strictObject({ backup: backupArgument, from: destinationArgument, only: onlyArgument, signer: signerArgument }),
   secrets: {
     identity: {
       alias: 'i',
@@ -43,7 +59,8 @@ export const restorePrepare = defineWrite({
   examples: ['restore prepare latest --yes'],
 
   async plan({ backups, restores, stack, requester }, args) {
-    const row = backups.find(args.backup, args.from);
+    const row =
+      args.signer === undefined ? backups.find(args.backup, args.from) : foreign(args.backup, backups.destination(args.from).name);
     const parts = partsIn(args.only);
     const open = restores.open();
     if (open !== null && open.state !== 'prepared' && open.state !== 'undone')
@@ -58,7 +75,7 @@ export const restorePrepare = defineWrite({
         attempted: `open ${row.id}`,
         hint: 'In the shell: `steward restore prepare … --identity-file my.key`.',
       });
-    const { databaseAt } = await restores.check(row.id, row.destination, parts);
+    const { databaseAt } = await restores.check(row.id, row.destination, parts, args.signer ?? null);
     const facts = await stack.facts();
     return {
       targets: [{ id: `backup ${row.id}` }, { id: `destination ${row.destination}` }],
@@ -66,7 +83,7 @@ export const restorePrepare = defineWrite({
         ['load ', { strong: row.id }, ' of ', { time: Date.parse(databaseAt) }, ` beside ${facts.serverName}: ${parts.join(', ')}`],
         ...(open === null ? [] : [[`remove the copy of the restore ${open.id}, which is ${open.state}`]]),
       ],
-      data: { backup: row.id, destination: row.destination, parts, replaces: open?.id ?? null },
+      data: { backup: row.id, destination: row.destination, parts, replaces: open?.id ?? null, signer: args.signer ?? null },
     };
   },
 

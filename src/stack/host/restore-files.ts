@@ -22,7 +22,7 @@ export class FileRestore {
     this.#config = config;
   }
 
-  async stage(tar: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<StagedFile[]> {
+  async stage(tar: AsyncIterable<Uint8Array>, signal: AbortSignal, to?: string): Promise<StagedFile[]> {
     const { signingKeyPath, configFiles, includedFiles, secretFiles } = this.#config;
     const known = new Set([signingKeyPath, ...configFiles, ...includedFiles, ...secretFiles]);
     const staged: StagedFile[] = [];
@@ -32,7 +32,7 @@ export class FileRestore {
     try {
       for await (const entry of archive) {
         const { name, type, size, mode, uid, gid } = entry.header;
-        const path = `/${name}`;
+        const path = to ?? `/${name}`;
         if (type !== 'file' || !known.has(path) || size > fileAtMost) {
           entry.resume();
           continue;

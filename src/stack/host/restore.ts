@@ -66,8 +66,8 @@ export class HostRestores implements RestorePlace {
     await (await this.#media(id)).takeBack();
   }
 
-  async stageFiles(id: string, tar: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<StagedFile[]> {
-    return (await this.#files(id)).stage(tar, signal);
+  async stageFiles(id: string, tar: AsyncIterable<Uint8Array>, signal: AbortSignal, to?: string): Promise<StagedFile[]> {
+    return (await this.#files(id)).stage(tar, signal, to);
   }
 
   async readStaged(id: string, path: string): Promise<Buffer | null> {
