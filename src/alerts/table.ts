@@ -25,7 +25,7 @@ export const alertTable = {
   'identity.replaced': alert(
     'critical',
     "Steward's own cross-signing identity was replaced on the homeserver, and not by Steward",
-    'Do not trust what is said here before you know who did it; then `steward crypto reset` on the host.',
+    'Do not trust what is said here before you know who did it; then `steward crypto reset --new-identity` on the host.',
   ),
   'approval.alone': alert(
     'critical',

@@ -22,6 +22,8 @@ export type AuditEvent =
   /** In an encrypted room: plain, undecryptable, or from a device that is not signed. */
   | 'access.locked'
   | 'identity.changed'
+  /** Steward's own device was replaced on its host, and perhaps its identity. */
+  | 'device.reset'
   /** How often a person read what, in the time since the last such record. */
   | 'access.reads'
   | 'secret.removed'

@@ -207,11 +207,11 @@ export const failureTable = {
   'crypto.unreadable': failed('The keys in the store cannot be read.', 'Restore the store, or make a new device: `steward crypto reset`.'),
   'crypto.no-recovery': failed(
     "Steward's account has a cross-signing identity whose recovery material is not here.",
-    'Put the file back, from a copy of `data_dir` or of its secrets.',
+    'Put the file back, from a copy of `data_dir` or of its secrets. Is it lost? `steward crypto reset --new-identity`.',
   ),
   'crypto.wrong-recovery': failed(
     "The recovery material is not that of Steward's identity.",
-    'Put the right file back, from a copy of `data_dir` or of its secrets.',
+    'Put the right file back, from a copy of `data_dir` or of its secrets. Is it lost? `steward crypto reset --new-identity`.',
   ),
 
   'job.not-found': failed('There is no such job.', '`!job list` shows the newest.'),

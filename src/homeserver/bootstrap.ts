@@ -89,8 +89,34 @@ export class Bootstrap {
    */
   async obtainToken(authority: Authority, localpart: string, deviceId: string, pending: PendingPassword, isOwn = false): Promise<Secret> {
     return authority.kind === 'admin-token'
-      ? this.#byAdmin(authority.secret, localpart, deviceId, isOwn)
+      ? (await this.#byAdmin(authority.secret, localpart, deviceId, isOwn)).token
       : this.#bySharedSecret(authority.secret, localpart, deviceId, pending);
+  }
+
+  /** Throws `init.account-taken` where an account is none that Steward has made, whose password may be set. */
+  async requireBot(userId: string, token: Secret): Promise<void> {
+    refuseOthers(userId, await this.#account(userId, token));
+  }
+
+  /** A token on another device of the bot's account, which gets another random password. Throws `init.account-taken`, and changes nothing then. */
+  async renewDevice(userId: string, deviceId: string, token: Secret): Promise<{ token: Secret; password: Secret }> {
+    return this.#byAdmin(token, userId.slice(1, userId.indexOf(':')), deviceId, false);
+  }
+
+  /**
+   * POST /_matrix/client/v3/keys/device_signing/upload where there are keys already. Proven by the account's password; without
+   * one by the leave of a server admin, which Synapse heeds where Matrix Authentication Service owns the accounts.
+   */
+  async replaceIdentity(
+    userId: string,
+    keys: Readonly<Record<string, unknown>>,
+    { token, password }: { token: Secret; password: Secret | null },
+  ): Promise<void> {
+    const path = '/_synapse/admin/v1/users/{user}/_allow_cross_signing_replacement_without_uia';
+    if (password === null) await this.#admin.json({ method: 'POST', path, params: { user: userId }, body: {}, token });
+    const auth = { type: 'm.login.password', identifier: { type: 'm.id.user', user: userId }, password: password?.reveal() };
+    const body = password === null ? keys : { ...keys, auth };
+    await this.#client.json({ method: 'POST', path: '/_matrix/client/v3/keys/device_signing/upload', body, token });
   }
 
   /** Removes a device of an account, with its tokens. */
@@ -117,7 +143,7 @@ export class Bootstrap {
     if (!(await isExempt())) throw new Failure('homeserver.not-done', { attempted: `exempt ${userId} from rate limits` });
   }
 
-  async #byAdmin(token: Secret, localpart: string, deviceId: string, isOwn: boolean): Promise<Secret> {
+  async #byAdmin(token: Secret, localpart: string, deviceId: string, isOwn: boolean): Promise<{ token: Secret; password: Secret }> {
     const admin = await this.identify(token);
     if (admin === null)
       throw new Failure('homeserver.unknown-token', {
@@ -132,11 +158,7 @@ export class Bootstrap {
         hint: 'Give the token of a server admin.',
       });
     });
-    if (found !== null && !isOwn && (Boolean(found.deactivated) || found.user_type !== 'bot')) {
-      throw new Failure('init.account-taken', {
-        reason: `${userId} exists and is ${found.deactivated ? 'deactivated' : 'not a bot account'}`,
-      });
-    }
+    if (!isOwn) refuseOthers(userId, found);
     const password = this.#randomPassword();
     const body = {
       password: password.reveal(),
@@ -151,7 +173,7 @@ export class Bootstrap {
         attempted: `make the account ${userId}`,
         reason: 'it is not there as a bot with the admin flag',
       });
-    return this.#logIn(localpart, password, deviceId);
+    return { token: await this.#logIn(localpart, password, deviceId), password };
   }
 
   async #bySharedSecret(secret: Secret, localpart: string, deviceId: string, pending: PendingPassword): Promise<Secret> {
@@ -218,6 +240,13 @@ export class Bootstrap {
   #randomPassword(): Secret {
     return new Secret(this.#ids.secret(alphabet, 48));
   }
+}
+
+function refuseOthers(userId: string, found: z.output<typeof account> | null): void {
+  if (found === null || (!found.deactivated && found.user_type === 'bot')) return;
+  throw new Failure('init.account-taken', {
+    reason: `${userId} exists and is ${found.deactivated ? 'deactivated' : 'not a bot account'}`,
+  });
 }
 
 function isRefusal(error: unknown, words: string): boolean {

@@ -1,6 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { Readable } from 'node:stream';
+import { isDeepStrictEqual } from 'node:util';
 import { LogService } from 'matrix-bot-sdk/lib/logging/LogService.js';
 import { MatrixError } from 'matrix-bot-sdk/lib/models/MatrixError.js';
 import { doHttpRequest } from 'matrix-bot-sdk/lib/http.js';
@@ -97,6 +98,17 @@ export class MatrixClient {
     return this.#request('GET', `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/messages`, {
       query: { dir: 'b', from, to, limit: 100, filter: JSON.stringify({ types: wanted }) },
     });
+  }
+
+  /**
+   * The newest message of this account with exactly this content, of its last 100 in the room. @returns its id, or null
+   */
+  async findOwn(roomId: string, content: object): Promise<string | null> {
+    const { user_id: userId } = await this.whoami();
+    const answer = await this.#request<{ chunk: RoomEvent[] }>('GET', `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}/messages`, {
+      query: { dir: 'b', limit: 100, filter: JSON.stringify({ senders: [userId], types: ['m.room.message', 'm.room.encrypted'] }) },
+    });
+    return answer.chunk.find((event) => isDeepStrictEqual(event.content, content))?.event_id ?? null;
   }
 
   /** GET /_matrix/client/v3/rooms/{roomId}/event/{eventId} */

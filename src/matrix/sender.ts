@@ -192,6 +192,8 @@ export class Sender {
     if (entry.encrypted !== null) return client.send(roomId, 'm.room.encrypted', txnId, entry.encrypted);
     const { cipher, outbox } = this.#options;
     const isEncrypted = cipher.isEncrypted(roomId);
+    const sent = entry.doubted === null ? null : await client.findOwn(roomId, related(entry.doubted, about));
+    if (sent !== null) return sent;
     const content = await this.#contentOf(client, entry, about, isEncrypted);
     if (!isEncrypted) return client.send(roomId, 'm.room.message', txnId, content);
     const encrypted = await cipher.encrypt(roomId, 'm.room.message', content, (kept) => {

@@ -47,9 +47,17 @@ export class DeviceStore {
       throw new TypeError('the store holds another device');
   }
 
-  /** Forgets the device, and what was encrypted for it to send: that is encrypted again by the next. */
+  /**
+   * Forgets the device, in the caller's transaction. What waits to be sent is encrypted again by the next device, which to
+   * the homeserver is another sender: what this one may have sent without hearing so is kept to be looked for first.
+   */
   forget(): void {
-    this.#store.database.exec('DELETE FROM device; DELETE FROM undecryptable; UPDATE outbox SET encrypted = NULL WHERE sent_at IS NULL');
+    this.#store.database.exec(`
+      DELETE FROM device;
+      DELETE FROM undecryptable;
+      UPDATE outbox SET doubted = coalesce(encrypted, content), encrypted = NULL
+        WHERE sent_at IS NULL AND (encrypted IS NOT NULL OR seq = (SELECT min(seq) FROM outbox WHERE sent_at IS NULL));
+    `);
   }
 }
 

@@ -1,6 +1,9 @@
 import type { Store } from './store.ts';
 
-/** `room_known`: what the room guard compares with, `room_moved`: the room that took the place of the configured one. */
+/**
+ * `room_known`: what the room guard compares with, `room_moved`: the room that took the place of the configured one,
+ * `device_reset`: how far `steward crypto reset` is.
+ */
 export type FactName =
   | 'sync_token'
   | 'device_id'
@@ -13,7 +16,8 @@ export type FactName =
   | 'frozen'
   | 'lock_down'
   | 'room_known'
-  | 'room_moved';
+  | 'room_moved'
+  | 'device_reset';
 
 /** Single values that must survive a restart. */
 export class Facts {

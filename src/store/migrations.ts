@@ -481,4 +481,11 @@ export const migrations: readonly Migration[] = [
       CREATE UNIQUE INDEX standing_approvals_of ON standing_approvals (schedule_id) WHERE ended_at IS NULL;
     `,
   },
+  {
+    since: '0.2.0',
+    sql: `
+      -- What a device that is gone may have sent: it is looked for before it is said again.
+      ALTER TABLE outbox ADD COLUMN doubted TEXT;
+    `,
+  },
 ];

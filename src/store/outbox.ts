@@ -19,6 +19,8 @@ export interface OutboxEntry {
   post: Post | null;
   /** The content of the `m.room.encrypted` that it became, or null as long as it is plain. */
   encrypted: Record<string, unknown> | null;
+  /** The content that a device which is gone now may have sent, or null. */
+  doubted: Record<string, unknown> | null;
 }
 
 export type NewOutboxEntry = Pick<OutboxEntry, 'txnId' | 'roomId' | 'kind' | 'content'> &
@@ -40,9 +42,13 @@ export class Outbox {
       'INSERT OR IGNORE INTO outbox (txn_id, room_id, kind, content, about_txn, file, post_kind, post_ref, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
     );
     this.#next = database.prepare('SELECT * FROM outbox WHERE sent_at IS NULL ORDER BY seq LIMIT 1');
-    this.#sent = database.prepare('UPDATE outbox SET sent_at = ?, event_id = ?, content = NULL, encrypted = NULL WHERE seq = ?');
-    this.#failed = database.prepare('UPDATE outbox SET sent_at = ?, error = ?, content = NULL, encrypted = NULL WHERE seq = ?');
-    this.#encrypted = database.prepare('UPDATE outbox SET encrypted = ? WHERE seq = ? AND sent_at IS NULL');
+    this.#sent = database.prepare(
+      'UPDATE outbox SET sent_at = ?, event_id = ?, content = NULL, encrypted = NULL, doubted = NULL WHERE seq = ?',
+    );
+    this.#failed = database.prepare(
+      'UPDATE outbox SET sent_at = ?, error = ?, content = NULL, encrypted = NULL, doubted = NULL WHERE seq = ?',
+    );
+    this.#encrypted = database.prepare('UPDATE outbox SET encrypted = ?, doubted = NULL WHERE seq = ? AND sent_at IS NULL');
     this.#eventOf = database.prepare('SELECT event_id FROM outbox WHERE txn_id = ?');
     this.#pending = database.prepare('SELECT count(*) AS n FROM outbox WHERE sent_at IS NULL');
     this.#prune = database.prepare('DELETE FROM outbox WHERE sent_at < ?');
@@ -76,6 +82,7 @@ export class Outbox {
       file: row['file'] === null ? null : String(row['file']),
       post: row['post_kind'] === null ? null : { kind: row['post_kind'] as PostKind, ref: String(row['post_ref']) },
       encrypted: row['encrypted'] === null ? null : (JSON.parse(String(row['encrypted'])) as Record<string, unknown>),
+      doubted: row['doubted'] === null ? null : (JSON.parse(String(row['doubted'])) as Record<string, unknown>),
     };
   }
 

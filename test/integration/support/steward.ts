@@ -37,6 +37,13 @@ const sound = [
   { type: 'm.room.guest_access', content: { guest_access: 'forbidden' } },
 ];
 
+/** A command in the shell that is under way. */
+interface Shell {
+  interrupt: () => void;
+  kill: () => void;
+  ended: Promise<Shown>;
+}
+
 /** What a command in the shell came to. */
 export interface Shown {
   /** -1 when a signal ended it. */
@@ -254,10 +261,20 @@ export class Steward {
   }
 
   /** A command in the shell that may be interrupted as by Ctrl-C, or killed. */
-  startShell(...words: string[]): { interrupt: () => void; kill: () => void; ended: Promise<Shown> } {
+  startShell(...words: string[]): Shell {
+    return this.#spawnShell({}, words);
+  }
+
+  /** A command in the shell with more in its environment, to its end; exit -1 where it was killed. */
+  async shellWith(env: Record<string, string>, ...words: string[]): Promise<Shown> {
+    return this.#spawnShell(env, words).ended;
+  }
+
+  #spawnShell(env: Record<string, string>, words: readonly string[]): Shell {
     const [program, ...first] = node;
     const child = spawn(program, [...first, main, ...words, '--config', this.configPath], {
       cwd: this.dir,
+      env: { ...process.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
       // One that should have been refused and runs on is no reason to wait for ever.
       timeout: 40_000,
