@@ -38,7 +38,8 @@ export interface Made {
   level: number;
 }
 
-export async function openBackups(world: World): Promise<BackupWorld> {
+/** @param settings of Steward beside those of backups, by the environment */
+export async function openBackups(world: World, settings: Readonly<Record<string, string>> = {}): Promise<BackupWorld> {
   await ensureAge();
   const programs = await ensurePostgres();
   const { database, synapse, scratch } = world;
@@ -52,6 +53,7 @@ export async function openBackups(world: World): Promise<BackupWorld> {
     STEWARD_BACKUP__DESTINATIONS__DISK__DIRECTORY: disk,
     STEWARD_BACKUP__KEYS__RECIPIENTS: JSON.stringify([recipient]),
     STEWARD_BACKUP__KEYS__IDENTITY_FILE: key,
+    ...settings,
   };
   const steward = (...words: string[]): Promise<string> => run(world.shell(...words) as [string, ...string[]], { env });
   return {

@@ -7,6 +7,7 @@ import { cryptoGrowth } from './crypto-growth.ts';
 import { firstEncrypted } from './first-encrypted.ts';
 import { idleMemory } from './idle-memory.ts';
 import { lineOf, passes, type Limit } from './limit.ts';
+import { restoreSwaps } from './restore.ts';
 import { encryptedRoundTrip, roundTrip } from './round-trip.ts';
 import { start } from './start.ts';
 import { userList, userListCsv } from './user-list.ts';
@@ -24,6 +25,7 @@ const benches: Readonly<Record<string, (world: World) => Promise<Limit[]>>> = {
   'backup-media': backupMedia,
   'backup-database': backupDatabase,
   'backup-verify': backupVerify,
+  'restore-downtime': restoreSwaps,
 };
 
 /** On a homeserver of their own, with Steward in an encrypted room. */

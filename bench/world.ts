@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises';
 import type { Progress } from '../kit/cache.ts';
 import { openClient, type MatrixClient } from '../kit/client.ts';
 import type { EncryptedClientOptions } from '../kit/encrypted-client.ts';
-import { sql, startPostgres, type Database } from '../kit/postgres.ts';
+import { sql, startPostgres, type Database, type Postgres } from '../kit/postgres.ts';
 import { freePort, run } from '../kit/process.ts';
 import { startSynapse, type Synapse } from '../kit/synapse.ts';
 import { startProgram, type Program } from './program.ts';
@@ -16,6 +16,7 @@ import { startProgram, type Program } from './program.ts';
 export interface World {
   synapse: Synapse;
   database: Database;
+  postgres: Postgres;
   alice: MatrixClient;
   /** Another owner, who may approve what alice asks for. */
   bob: MatrixClient;
@@ -85,6 +86,7 @@ export async function openWorld(progress: Progress, cleanup: AsyncDisposableStac
   return {
     synapse,
     database,
+    postgres,
     alice,
     bob,
     roomId,
