@@ -300,3 +300,23 @@ test('a code from an identity that bob made while he was nobody here does not co
   await isRefused('by-another-bob-again');
   await pinned.stop();
 });
+
+test('`accept: any` takes commands from a device that its owner has not signed, says so, and takes no code from it', async () => {
+  const open = await home.steward({
+    encrypted: true,
+    config: { encryption: { accept: 'any' }, approval: { countdown: '1s' } },
+  });
+  const device = await home.secureDevice('bob', { signed: false });
+  const said = await device.send(open.roomId, '!user create lax');
+  expect(resultOf(await open.alice.answer(said))?.outcome).toBe('done');
+  expect(await home.account('lax')).not.toBeNull();
+  expect(bodyOf(await open.alice.ask('!server status'))).toContain('any device, signed or not');
+
+  const asked = await open.alice.say('!user create laxadmin --admin');
+  const code = /!approve ([0-9A-F]{4}-[0-9A-F]{2})/.exec(bodyOf(await open.alice.prompt(asked)))?.[1] ?? '';
+  const typed = await device.send(open.roomId, `!approve ${code}`);
+  expect(resultOf(await open.alice.answer(typed))?.error_id).toBe('approval.untrusted-device');
+  await open.alice.ask(sentinel);
+  expect(await home.account('laxadmin')).toBeNull();
+  await open.stop();
+});
