@@ -25,7 +25,8 @@ export function plainKey(key: string): string {
   return key.replace(/[\ufe0e\ufe0f]|[\u{1f3fb}-\u{1f3ff}]/gu, '');
 }
 
-function verdictOf(key: string): 'approve' | 'veto' | null {
+/** What an emoji says to a request, or null. */
+export function verdictOf(key: string): 'approve' | 'veto' | null {
   const plain = plainKey(key);
   return plain === '✅' ? 'approve' : plain === '❌' ? 'veto' : null;
 }

@@ -20,7 +20,7 @@ import { promptReply } from '../commands/prompt.ts';
 import { RateLimit } from '../commands/rate-limit.ts';
 import type { Jobs } from '../workflow/jobs.ts';
 import { operatorAccounts, personOf } from '../workflow/roles.ts';
-import { plainKey, Reactions } from './reactions.ts';
+import { plainKey, Reactions, verdictOf } from './reactions.ts';
 import type { MatrixClient } from './client.ts';
 import type { EventReader } from './event-reader.ts';
 import type { Exports } from './exports.ts';
@@ -130,7 +130,7 @@ export class AdminRoom {
         this.#takeBack(event);
         continue;
       }
-      if (event.type === 'm.reaction' || isVeto(event)) {
+      if (isVeto(event)) {
         // Nor may a refusal be late because its sender's last command takes long.
         const handled = this.#handleOne(event);
         this.#aside.add(handled);
@@ -543,8 +543,9 @@ export class AdminRoom {
   }
 }
 
-/** Whether it is a command that refuses. */
+/** Whether it refuses: by ❌, or by a command. */
 function isVeto({ type, content }: InboxEvent): boolean {
+  if (type === 'm.reaction') return verdictOf(String(content['key'])) === 'veto';
   const { kind, command } = content as { kind?: string; command?: RoomCommand };
   return type === 'm.room.message' && kind === 'command' && /^(?:approval\s+)?veto\b/iu.test(command?.line.trim() ?? '');
 }

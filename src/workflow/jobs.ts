@@ -234,15 +234,16 @@ export class Jobs {
 
   /** Runs an approved job; resolves when it has ended, or was sent back. */
   start(id: string): Promise<void> {
+    // The journal itself failed: the job stays as it is, and is looked at like one that a crash cut off.
+    const leave = (error: unknown): void => {
+      this.#options.log.error('a job could not be journaled', { job_id: id, error });
+      this.#recoverLater();
+    };
     const known = this.#running.get(id);
     // It may have been sent back and approved once more while its first run is still being stopped.
-    if (known !== undefined) return known.then(() => (this.get(id)?.state === 'approved' ? this.start(id) : undefined));
+    if (known !== undefined) return known.then(() => (this.get(id)?.state === 'approved' ? this.start(id) : undefined)).catch(leave);
     const run = this.#run(id)
-      .catch((error: unknown) => {
-        // The journal itself failed: the job stays as it is, and is looked at like one that a crash cut off.
-        this.#options.log.error('a job could not be journaled', { job_id: id, error });
-        this.#recoverLater();
-      })
+      .catch(leave)
       .finally(() => {
         this.#running.delete(id);
         this.#cancelled.delete(id);
