@@ -2,12 +2,14 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import { table, text } from '../../src/reply/parts.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
 import { serveSocket } from '../../src/terminal/socket-server.ts';
 import { version } from '../../src/version.ts';
 import { end, errorParts, FakeSession, folder, later, prompt, reply, until } from '../terminal/support.ts';
+
+jest.setTimeout(60_000);
 
 const main = join(import.meta.dirname, '..', '..', 'src', 'main.ts');
 const command = `${process.execPath} --disable-warning=ExperimentalWarning ${main}`;

@@ -194,8 +194,11 @@ test('in a room that becomes encrypted nothing more is run, and nothing is writt
   await hushed.start();
 
   expect(await home.account('plain')).toBeNull();
-  const said = (await hushed.alice.history()).slice(encrypted).filter((event) => event.sender === hushed.bot.userId);
-  expect(said.filter((event) => event.type === 'm.room.encrypted').length).toBeGreaterThan(1);
+  const heard = async (): Promise<RoomEvent[]> =>
+    (await hushed.alice.history()).slice(encrypted).filter((event) => event.sender === hushed.bot.userId);
+  const count = async (): Promise<number> => (await heard()).filter((event) => event.type === 'm.room.encrypted').length;
+  await until(async () => (await count()) > 1, 15_000, 'both answers have come, encrypted');
+  const said = await heard();
   expect(said.filter((event) => event.type === 'm.room.message')).toEqual([]);
   await hushed.stop();
 });

@@ -1,8 +1,10 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { type MatrixClient, openClient } from '../../kit/client.ts';
 import { type Postgres, sql, startPostgres } from '../../kit/postgres.ts';
 import { type FaultAction, type ProxiedRequest, type Proxy, startProxy } from '../../kit/proxy.ts';
 import { startSynapse, type Synapse } from '../../kit/synapse.ts';
+
+jest.setTimeout(60_000);
 
 let synapse: Synapse;
 let proxy: Proxy;
