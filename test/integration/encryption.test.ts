@@ -277,7 +277,7 @@ test('a new cross-signing identity takes away the right to change anything, and 
 test('a code from an identity that bob made while he was nobody here does not count, also after a restart', async () => {
   const owner = (localpart: string): object => ({ user_ids: [home.userId(localpart)], roles: ['owner'] });
   const [alice, bob, carol] = [owner('alice'), owner('bob'), owner('carol')];
-  const pinned = await home.steward({ encrypted: true, config: { people: { alice, bob, carol } } });
+  const pinned = await home.steward({ encrypted: true, config: { approval: { countdown: '1s' }, people: { alice, bob, carol } } });
   const isRefused = async (name: string): Promise<void> => {
     const prompt = await pinned.alice.prompt(await pinned.alice.say(`!user create ${name} --admin`));
     const code = codeIn(prompt);
@@ -298,6 +298,22 @@ test('a code from an identity that bob made while he was nobody here does not co
   await pinned.stop();
   await pinned.start();
   await isRefused('by-another-bob-again');
+
+  // Another person confirms it, which a third one approves: bob may again.
+  expect(resultOf(await pinned.bob.ask('!server crypto confirm bob'))?.outcome).not.toBe('done');
+  const said = await pinned.alice.say('!server crypto confirm bob');
+  const prompt = await pinned.alice.prompt(said);
+  await pinned.carol.ask(`!approve ${codeIn(prompt)}`);
+  expect(resultOf(await pinned.alice.answer(said, 30_000))?.outcome).toBe('done');
+  const { master_keys: published } = await home.alice.client.request<{ master_keys: Record<string, { keys: Record<string, string> }> }>(
+    'POST',
+    '/_matrix/client/v3/keys/query',
+    { device_keys: { [home.userId('bob')]: [] } },
+  );
+  const now = Object.values(published[home.userId('bob')]?.keys ?? {})[0] ?? 'none';
+  expect(bodyOf(prompt).replaceAll(' ', '')).toContain(now);
+  expect(resultOf(await pinned.bob.ask('!user create confirmed-bob'))?.outcome).toBe('done');
+  expect(await home.account('confirmed-bob')).not.toBeNull();
   await pinned.stop();
 });
 
