@@ -13,6 +13,7 @@ import { MatrixClient } from './matrix/client.ts';
 import { RoomCarrier } from './matrix/carrier.ts';
 import { Connection } from './matrix/connection.ts';
 import { Encryption } from './matrix/crypto/encryption.ts';
+import { InstanceMarker } from './matrix/instance-marker.ts';
 import { Identities } from './matrix/crypto/identities.ts';
 import { Declining } from './matrix/declining.ts';
 import { DirectMessages } from './matrix/direct.ts';
@@ -64,12 +65,19 @@ export interface Daemon {
  * Starts Steward: takes the store, listens on the socket, connects to the room. Without a homeserver, or with one that
  * is down, it stays up for the shell.
  *
+ * @param takeOver it acts from now on, and no other copy of its store
  * @throws Failure `config.*`, `store.*`, `http.not-listening`
  */
-export async function startDaemon({ configPath }: { configPath: string }): Promise<Daemon> {
+export async function startDaemon({ configPath, takeOver = false }: { configPath: string; takeOver?: boolean }): Promise<Daemon> {
   const config = new Reloadable(configPath, process.env);
   const log = createLog({ ...config.current.log, clock: systemClock });
   const core = await openCore(config, log);
+  try {
+    await core.instance.claim(join(config.current.dataDir, 'steward.db'), takeOver);
+  } catch (error) {
+    core.close();
+    throw error;
+  }
   recordOrLog(core, { event: 'steward.started', actor: steward });
   const stopping = new AbortController();
   let room = config.current.homeserver === undefined || config.current.room === undefined ? null : openRoom(core);
@@ -337,6 +345,7 @@ export function openRoom(core: Core, connect = connectTo, kept?: Encryption): Ro
       directRooms,
       addressing,
     }),
+    instance: new InstanceMarker(core.instance, userId, clientNow),
     clock,
     ids,
     log,

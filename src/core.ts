@@ -25,6 +25,7 @@ import { CommandExecutor } from './commands/executor.ts';
 import { freezeGate } from './commands/server/freeze.ts';
 import type { Gate } from './commands/gate.ts';
 import { prepareScheduled, whyHeld } from './commands/scheduled.ts';
+import { supersededGate } from './commands/superseded-gate.ts';
 import { identityGate, identityStanding } from './commands/identity-gate.ts';
 import { lockGate } from './commands/job/lock-gate.ts';
 import { jobReply } from './commands/job-reply.ts';
@@ -59,6 +60,7 @@ import { Decisions } from './store/decisions.ts';
 import { Deliveries } from './store/deliveries.ts';
 import { EncryptedRooms } from './store/encrypted-rooms.ts';
 import { Facts } from './store/facts.ts';
+import { Instance } from './store/instance.ts';
 import { IdentityPins } from './store/identity-pins.ts';
 import { Handovers } from './secrets/handovers.ts';
 import { inviteRung } from './secrets/invite.ts';
@@ -114,6 +116,7 @@ export interface Core {
   log: Log;
   store: Store;
   pins: IdentityPins;
+  instance: Instance;
   audit: AuditLog;
   reads: ReadCounts;
   reserve: Reserve;
@@ -176,6 +179,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
   const reserve = new Reserve(join(dataDir, 'audit', 'reserve'));
   const { store, release } = await (parts.hold?.() ?? holdStore(dataDir, reserve, clock));
   const facts = new Facts(store);
+  const instance = new Instance(store, facts, ids);
   const audit = new AuditLog({
     store,
     rows: new AuditRows(store),
@@ -463,6 +467,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
   });
   const gates: Gate[] = [
     spaceGate(reserve),
+    supersededGate(instance),
     freezeGate(freeze),
     lockGate(() => jobs.running(), registry),
     ownerGate(() => config.current),
@@ -521,6 +526,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     log,
     store,
     pins,
+    instance,
     audit,
     reads,
     reserve,

@@ -82,12 +82,14 @@ async function auditFile(argv: readonly string[]): Promise<number | null> {
 /** The daemon, until a signal ends it. */
 async function run(argv: readonly string[]): Promise<number> {
   const { takeOption } = await import('./terminal/words.ts');
-  const { value, rest } = takeOption(argv, 'config');
+  const { value, rest: more } = takeOption(argv, 'config');
+  const takeOver = more.includes('--take-over');
+  const rest = more.filter((word) => word !== '--take-over');
   if (rest.length > 0)
     throw new Failure('usage.extra-argument', {
       attempted: 'run the daemon',
       reason: `\`${rest[0] ?? ''}\` is not known here`,
-      hint: '`steward run [--config FILE]`.',
+      hint: '`steward run [--config FILE] [--take-over]`.',
     });
   // From the first moment: the first process of a container never gets a signal that it has not asked for.
   // A second signal ends the process at once.
@@ -104,7 +106,7 @@ async function run(argv: readonly string[]): Promise<number> {
     import('./memory.ts'),
     import('./clock.ts'),
   ]);
-  const daemon = await startDaemon({ configPath: config.path });
+  const daemon = await startDaemon({ configPath: config.path, takeOver });
   const stopping = new AbortController();
   void asked.promise.then((signal) => {
     daemon.stop(signal);

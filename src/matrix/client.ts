@@ -1,3 +1,4 @@
+import { instanceType } from './instance-marker.ts';
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { Readable } from 'node:stream';
@@ -59,7 +60,7 @@ const wanted = ['m.room.message', 'm.room.encrypted', 'm.reaction', 'm.room.reda
 const settings = ['m.room.history_visibility', 'm.room.join_rules', 'm.room.guest_access', 'm.room.power_levels', 'm.room.tombstone'];
 const filter = JSON.stringify({
   presence: { types: [] },
-  account_data: { types: [] },
+  account_data: { types: [instanceType] },
   room: {
     // Members, because only their events bring the news that Steward itself was put out of the room.
     timeline: { types: [...wanted, 'm.room.member', ...settings], limit: 100 },

@@ -3,12 +3,15 @@ import { asFailure, Failure } from '../failures/failure.ts';
 import type { Log } from '../telemetry/log.ts';
 import { Backoff } from './backoff.ts';
 import { MatrixRequestError, type MatrixClient } from './client.ts';
+import type { InstanceMarker } from './instance-marker.ts';
 import type { Batch, Intake } from './intake.ts';
 import type { SyncAnswer } from './sync-types.ts';
 
 export interface ConnectionOptions {
   client: () => MatrixClient;
   intake: Intake;
+  /** Which copy of the store acts. */
+  instance: Pick<InstanceMarker, 'check' | 'hear'>;
   clock: Clock;
   ids: Ids;
   log: Log;
@@ -103,7 +106,7 @@ export class Connection {
   }
 
   async #check(): Promise<void> {
-    const { client, encrypted, roomId, userId, deviceId, storedDevice } = this.#options;
+    const { client, encrypted, instance, roomId, userId, deviceId, storedDevice } = this.#options;
     const who = await client().whoami();
     const attempted = 'connect to the homeserver';
     if (who.user_id !== userId)
@@ -124,6 +127,7 @@ export class Connection {
         attempted,
         reason: `the access token is of the device ${who.device_id ?? 'none'}, and the keys in the store are of ${stored}`,
       });
+    await instance.check();
     await client().join(roomId);
     // A state that a filtered first sync would not bring again.
     const encryption = await client().state(roomId, 'm.room.encryption');
@@ -150,13 +154,16 @@ export class Connection {
   }
 
   async #ask(timeout: number): Promise<SyncAnswer> {
-    const { client, intake } = this.#options;
-    return client().sync(intake.token, timeout);
+    const { client, ids, intake } = this.#options;
+    // Synapse answers a first sync that it was asked before with what it said then, for two minutes: what was said since would come as new.
+    const first = intake.token === null ? 1 + Math.floor(ids.fraction() * longPoll) : null;
+    return client().sync(intake.token, first ?? timeout);
   }
 
   async #take(answer: SyncAnswer): Promise<void> {
-    const { intake, clock, received } = this.#options;
+    const { intake, instance, clock, received } = this.#options;
     if (this.#stop.signal.aborted) return;
+    instance.hear(answer);
     const batch = await intake.take(answer);
     this.#lastSync = clock.monotonic();
     this.#isCurrent = true;
@@ -168,6 +175,8 @@ export class Connection {
     const failure = failureOf(error);
     const isNew = this.#degraded?.id !== failure.id;
     this.#degraded = failure;
+    // Whoever is not the one that acts says nothing either.
+    if (failure.id === 'store.superseded') this.#wasCurrent = false;
     if (!isNew) return;
     this.#options.log.error('degraded', { error: failure });
     this.#options.degraded(failure);

@@ -15,6 +15,7 @@ export interface RoomEvent {
 export interface SyncAnswer {
   next_batch: string;
   to_device?: { events?: unknown[] };
+  account_data?: { events?: { type: string; content: Record<string, unknown> }[] };
   device_lists?: { changed?: string[]; left?: string[] };
   device_one_time_keys_count?: Record<string, number>;
   device_unused_fallback_key_types?: string[];

@@ -2,7 +2,7 @@ import type { Store } from './store.ts';
 
 /**
  * `room_known`: what the room guard compares with, `room_moved`: the room that took the place of the configured one,
- * `device_reset`: how far `steward crypto reset` is.
+ * `device_reset`: how far `steward crypto reset` is, `store_file`: inode and birth of the store's file, `instance`: which of its copies it is.
  */
 export type FactName =
   | 'sync_token'
@@ -17,7 +17,11 @@ export type FactName =
   | 'lock_down'
   | 'room_known'
   | 'room_moved'
-  | 'device_reset';
+  | 'device_reset'
+  | 'store_file'
+  | 'instance'
+  | 'superseded'
+  | 'taking_over';
 
 /** Single values that must survive a restart. */
 export class Facts {

@@ -122,6 +122,7 @@ function migrate(database: DatabaseSync, path: string, version: number): void {
     database.exec('PRAGMA wal_checkpoint(TRUNCATE)');
     if (existsSync(copy)) rmSync(copy);
     copyFileSync(path, copy);
+    forgetFile(copy);
   }
   database.exec('BEGIN EXCLUSIVE');
   for (const migration of migrations.slice(version)) database.exec(migration.sql);
@@ -131,6 +132,13 @@ function migrate(database: DatabaseSync, path: string, version: number): void {
     .run(last?.since ?? '');
   database.exec(`PRAGMA user_version = ${migrations.length}`);
   database.exec('COMMIT');
+}
+
+/** It is put back in place of the store that it was made from, and is no copy then. */
+function forgetFile(path: string): void {
+  const copy = new Database(path);
+  copy.exec("DELETE FROM facts WHERE name = 'store_file'");
+  copy.close();
 }
 
 function userVersion(database: DatabaseSync): number {

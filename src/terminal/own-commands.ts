@@ -11,7 +11,7 @@ export const shells = ['bash', 'zsh', 'fish'] as const;
 
 export const ownCommands: readonly OwnCommand[] = [
   { name: 'init', summary: 'Connect a homeserver: account, room, persons and configuration file.', usage: '[--help]', verbs: [] },
-  { name: 'run', summary: 'Run the daemon.', usage: '[--config FILE]', verbs: [] },
+  { name: 'run', summary: 'Run the daemon.', usage: '[--config FILE] [--take-over]', verbs: [] },
   { name: 'doctor', summary: 'Look at everything that Steward stands on: `server doctor`.', usage: '[--send-test]', verbs: [] },
   {
     name: 'config',

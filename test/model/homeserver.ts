@@ -121,6 +121,8 @@ export class ModelHomeserver {
       join: () => answer(() => undefined),
       leave: () => answer(() => undefined),
       state: () => answer(() => null),
+      accountData: () => answer(() => null),
+      setAccountData: () => answer(() => undefined),
       setState: () => answer(() => undefined),
       event: (_room: string, eventId: string) => answer(() => this.#seen(this.event(eventId))),
       send: (_room: string, type: string, txnId: string, content: Record<string, unknown>) =>

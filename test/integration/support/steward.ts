@@ -181,8 +181,8 @@ export class Steward {
   }
 
   /** Starts it and waits until it is ready, or only until it is alive. @param wrap words before the command */
-  async start(until: 'ready' | 'alive' = 'ready', wrap: readonly string[] = []): Promise<void> {
-    const [program, ...words] = [...wrap, ...node, main, 'run', '--config', this.configPath];
+  async start(until: 'ready' | 'alive' = 'ready', wrap: readonly string[] = [], options: readonly string[] = []): Promise<void> {
+    const [program = '', ...words] = [...wrap, ...node, main, 'run', '--config', this.configPath, ...options];
     this.#child = await startChild({
       command: [program, ...words],
       logPath: this.logPath,
