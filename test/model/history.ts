@@ -180,13 +180,13 @@ export class History implements ModelWorld {
     const all = this.server.events.filter((event) => event.sender === this.server.botId && answered(event) === eventId);
     return {
       final: all.filter((event) => outcomeOf(event) !== 'waiting' && !isRemark(event)),
-      prompts: all.filter((event) => outcomeOf(event) === 'waiting'),
+      prompts: all.filter((event) => outcomeOf(event) === 'waiting' && !isRemark(event)),
     };
   }
 
   /** Every prompt, oldest first. */
   get prompts(): SentEvent[] {
-    return this.server.events.filter((event) => event.sender === this.server.botId && outcomeOf(event) === 'waiting');
+    return this.server.events.filter((event) => event.sender === this.server.botId && outcomeOf(event) === 'waiting' && !isRemark(event));
   }
 
   /** Why the history is not as it must be; empty where it is. */
@@ -252,7 +252,7 @@ export class History implements ModelWorld {
 
 /** Tells something about a request, and is not its answer. */
 function isRemark(event: SentEvent): boolean {
-  return String(event.content['body']).startsWith('Too late to take the approval back');
+  return /^(?:Too late to take the approval back|An approval was taken back)/.test(String(event.content['body']));
 }
 
 function isTick(event: SentEvent, prompts: readonly SentEvent[]): boolean {
