@@ -72,12 +72,7 @@ export async function startDaemon({ configPath, takeOver = false }: { configPath
   const config = new Reloadable(configPath, process.env);
   const log = createLog({ ...config.current.log, clock: systemClock });
   const core = await openCore(config, log);
-  try {
-    await core.instance.claim(join(config.current.dataDir, 'steward.db'), takeOver);
-  } catch (error) {
-    core.close();
-    throw error;
-  }
+  await core.instance.claim(join(config.current.dataDir, 'steward.db'), takeOver);
   recordOrLog(core, { event: 'steward.started', actor: steward });
   const stopping = new AbortController();
   let room = config.current.homeserver === undefined || config.current.room === undefined ? null : openRoom(core);

@@ -358,10 +358,6 @@ export const failureTable = {
   ),
 
   'store.locked': refused('Another Steward uses this store.', 'Is a daemon running? Only one may own the store.'),
-  'store.copied': refused(
-    'The store is a copy of another one, whose Steward may be running.',
-    'Stop that one for good, then `steward run --take-over`: the other acts no more, and nothing old is acted on. Encrypted: `steward crypto reset` after it.',
-  ),
   'store.superseded': refused(
     'A copy of this store has taken over, so this Steward changes nothing.',
     'Stop one of the two. To go on with this one: `steward run --take-over`.',

@@ -1,6 +1,5 @@
 import { stat } from 'node:fs/promises';
 import type { Ids } from '../clock.ts';
-import { Failure } from '../failures/failure.ts';
 import type { Facts } from './facts.ts';
 import type { Store } from './store.ts';
 
@@ -23,20 +22,19 @@ export class Instance {
   }
 
   /**
-   * Takes the store for a daemon. A copy of the file is another file: it acts only when it is told to take over, from now on and on nothing old.
+   * Takes the store for a daemon. A copy of the file is another file: from now on it acts, on nothing old, and no other one.
    *
    * @param path the store's file
-   * @throws Failure `store.copied`
    */
   async claim(path: string, takeOver: boolean): Promise<void> {
     // A copy has another inode and another time of birth, whatever tool made it; a moved file, or its disk on another machine, has the same.
     const { ino, birthtimeNs } = await stat(path, { bigint: true });
     const file = `${ino}-${birthtimeNs}`;
     const known = this.#facts.get('store_file');
-    if (known !== null && known !== file && !takeOver) throw new Failure('store.copied', { attempted: `use the store ${path}` });
+    const isCopy = known !== null && known !== file;
     this.#store.transaction(() => {
       this.#facts.set('store_file', file);
-      if (takeOver) {
+      if (takeOver || isCopy) {
         this.#facts.set('taking_over', 'true');
         this.#facts.remove('superseded');
         this.#facts.remove('sync_token');

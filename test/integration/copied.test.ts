@@ -1,5 +1,4 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, jest, test } from '@jest/globals';
-import { spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -45,34 +44,25 @@ afterEach(async () => {
 
 afterAll(() => home.dispose());
 
-const command = (...options: string[]): [string, ...string[]] => [
+const command = (): [string, ...string[]] => [
   process.execPath,
   '--disable-warning=ExperimentalWarning',
   main,
   'run',
   '--config',
   join(dir, 'steward.yaml'),
-  ...options,
 ];
 
-async function startCopy(...options: string[]): Promise<void> {
+async function startCopy(): Promise<void> {
   const logPath = join(dir, 'copy.log');
-  copy = await startChild({ command: command(...options), cwd: dir, logPath });
+  copy = await startChild({ command: command(), cwd: dir, logPath });
   await waitUntilReady('the copy', copy, logPath, async () => (await fetch(`http://127.0.0.1:${port}/readyz`)).status === 200, 20_000);
 }
 
-test('a copy does not start by itself, and the first goes on', async () => {
-  const [program, ...args] = command();
-  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8', timeout: 20_000 });
-  expect({ status, said: stdout + stderr }).toEqual({ status: 3, said: expect.stringContaining('store.copied') });
-  expect(stdout + stderr).toContain('steward run --take-over');
-  expect(resultOf(await steward.alice.ask('!user create first-goes-on'))?.outcome).toBe('done');
-});
-
-test('where a copy takes over, it alone answers, once, and nothing that was done is done again', async () => {
+test('a copy that is started takes over: it alone answers, once, and nothing that was done is done again', async () => {
   const done = await steward.alice.say('!user create before-the-copy');
   await steward.alice.answer(done);
-  await startCopy('--take-over');
+  await startCopy();
   await steward.becomes(503);
 
   const asked = await steward.alice.say('!user create by-the-copy');
@@ -97,7 +87,7 @@ test('where a copy takes over, it alone answers, once, and nothing that was done
 });
 
 test('the first takes over again: then the copy stops', async () => {
-  await startCopy('--take-over');
+  await startCopy();
   await steward.becomes(503);
   await steward.stop();
   await steward.start('ready', [], ['--take-over']);
