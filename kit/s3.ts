@@ -22,7 +22,7 @@ export interface S3 {
 /** Path of versitygw, built from its Go module once. Errors: MissingPart. */
 export async function ensureS3(progress: Progress = toStderr): Promise<string> {
   return cached(`versitygw-${gateway.version}`, async (path) => {
-    if (!hasProgram('go')) throw new MissingPart('apt-get install -y golang');
+    if (!hasProgram('go')) throw new MissingPart('Go 1.25 or newer, from https://go.dev/dl');
     progress('building versitygw (about a minute)');
     const bin = await mkdtemp(join(tmpdir(), 'versitygw-'));
     try {
