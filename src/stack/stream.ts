@@ -37,6 +37,30 @@ export interface SourceStream {
 /** What streams may hold in memory at each step, bytes. */
 export const buffer = 1 << 20;
 
+/** A source on its way into a pipeline, which ends with an error of its own: what the source threw is told apart. */
+export function toldApart(data: AsyncIterable<Uint8Array>): {
+  source: () => AsyncGenerator<Uint8Array>;
+  assertWhole: () => void;
+  isBroken: () => boolean;
+} {
+  let broken: { error: unknown } | null = null;
+  return {
+    async *source() {
+      try {
+        yield* data;
+      } catch (error) {
+        broken = { error };
+        throw error;
+      }
+    },
+    isBroken: () => broken !== null,
+    /** @throws what the source threw */
+    assertWhole() {
+      if (broken !== null) throw broken.error;
+    },
+  };
+}
+
 /** Counts and hashes what passes. */
 export class Tap extends Transform {
   readonly #hash = createHash('sha256');

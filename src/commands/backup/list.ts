@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { table, text, type Line } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
-import { countArgument } from '../arguments.ts';
 import { defineList } from '../define.ts';
+import { pageArguments, pageOf } from '../paging.ts';
 
 const row = z.object({
   id: z.string(),
@@ -20,26 +20,23 @@ export const backupList = defineList({
   summary: 'List backups, newest first, with what is proven of their content and of what is stored.',
   tier: 'read',
   lock: 'none',
-  args: z.strictObject({
-    limit: countArgument(1, 1000).prefault('20').describe('Rows on a page.').meta({ value: 'N' }),
-    from: countArgument(0, 999_999_999).prefault('0').describe('Where the page starts.').meta({ value: 'N' }),
-  }),
+  args: z.strictObject(pageArguments),
   result: row,
   examples: ['backup list', 'backup list --csv'],
 
   async *list({ backups }, args, all) {
-    const found = await Promise.resolve(backups.list());
-    const rows = (all ? found : found.slice(args.from, args.from + args.limit)).map((backup) => ({
-      id: backup.id,
-      destination: backup.destination,
-      databaseAt: new Date(backup.databaseAt ?? backup.startedAt).toISOString(),
-      bytes: backup.bytes ?? 0,
-      contentLevel: backup.contentLevel ?? 1,
-      objectLevel: backup.objectLevel,
-      provenAt: backup.provenAt === null ? null : new Date(backup.provenAt).toISOString(),
-      pinned: backup.pinned,
-    }));
-    yield { rows, total: found.length, next: args.from + args.limit < found.length ? String(args.from + args.limit) : null };
+    yield await Promise.resolve(
+      pageOf(backups.list(), args, all, (backup) => ({
+        id: backup.id,
+        destination: backup.destination,
+        databaseAt: new Date(backup.databaseAt ?? backup.startedAt).toISOString(),
+        bytes: backup.bytes ?? 0,
+        contentLevel: backup.contentLevel ?? 1,
+        objectLevel: backup.objectLevel,
+        provenAt: backup.provenAt === null ? null : new Date(backup.provenAt).toISOString(),
+        pinned: backup.pinned,
+      })),
+    );
   },
 
   reply: (page, args) => {

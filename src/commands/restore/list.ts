@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { table, text, type Line } from '../../reply/parts.ts';
-import { countArgument } from '../arguments.ts';
 import { defineList } from '../define.ts';
+import { pageArguments, pageOf } from '../paging.ts';
 import { stateWords } from '../../backup/restores.ts';
 import type { RestoreRow } from '../../store/restores.ts';
 
@@ -31,26 +31,23 @@ export const restoreList = defineList({
   summary: 'List restores, newest first: how far each is, and what can be done next.',
   tier: 'read',
   lock: 'none',
-  args: z.strictObject({
-    limit: countArgument(1, 1000).prefault('20').describe('Rows on a page.').meta({ value: 'N' }),
-    from: countArgument(0, 999_999_999).prefault('0').describe('Where the page starts.').meta({ value: 'N' }),
-  }),
+  args: z.strictObject(pageArguments),
   result: row,
   examples: ['restore list'],
 
   async *list({ restores }, args, all) {
-    const found = await Promise.resolve(restores.list());
-    const rows = (all ? found : found.slice(args.from, args.from + args.limit)).map((restore) => ({
-      id: restore.id,
-      backup: restore.backup,
-      state: restore.state,
-      parts: [...restore.parts],
-      databaseAt: restore.report === null ? null : new Date(restore.report.databaseAt).toISOString(),
-      cutOverAt: restore.cutOverAt === null ? null : new Date(restore.cutOverAt).toISOString(),
-      downtimeSeconds: restore.downtime === null ? null : Math.round(restore.downtime / 10) / 100,
-      next: (next[restore.state] ?? []).map((command) => `${command} ${restore.id}`),
-    }));
-    yield { rows, total: found.length, next: args.from + args.limit < found.length ? String(args.from + args.limit) : null };
+    yield await Promise.resolve(
+      pageOf(restores.list(), args, all, (restore) => ({
+        id: restore.id,
+        backup: restore.backup,
+        state: restore.state,
+        parts: [...restore.parts],
+        databaseAt: restore.report === null ? null : new Date(restore.report.databaseAt).toISOString(),
+        cutOverAt: restore.cutOverAt === null ? null : new Date(restore.cutOverAt).toISOString(),
+        downtimeSeconds: restore.downtime === null ? null : Math.round(restore.downtime / 10) / 100,
+        next: (next[restore.state] ?? []).map((command) => `${command} ${restore.id}`),
+      })),
+    );
   },
 
   reply: (page, args) => {

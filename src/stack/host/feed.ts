@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { finished, pipeline } from 'node:stream/promises';
 import { createZstdDecompress } from 'node:zlib';
 import { Failure } from '../../failures/failure.ts';
-import type { Producer } from '../stream.ts';
+import { toldApart, type Producer } from '../stream.ts';
 import { hasProgram } from './programs.ts';
 
 const saidAtMost = 2000;
@@ -48,15 +48,7 @@ export async function feedDecompressed({
     child.once('close', () => resolve()).once('error', () => resolve());
   });
   // A program that ended early closes its input; its exit code tells why. What the source throws is the source's.
-  let broken: unknown = null;
-  async function* source(): AsyncGenerator<Uint8Array> {
-    try {
-      yield* data;
-    } catch (error) {
-      broken = error;
-      throw error;
-    }
-  }
+  const { source, assertWhole, isBroken } = toldApart(data);
   let unreadable: unknown = null;
   stdin.on('error', () => undefined);
   try {
@@ -66,13 +58,13 @@ export async function feedDecompressed({
       decompress.on('error', (error) => (unreadable = error));
       await pipeline(source, decompress, stdin).catch(() => undefined);
     }
-    if (broken !== null) end();
+    if (isBroken()) end();
     await finished(stdin, { readable: false }).catch(() => undefined);
     await closed;
   } finally {
     signal.removeEventListener('abort', end);
   }
-  if (broken !== null) throw broken as Error;
+  assertWhole();
   signal.throwIfAborted();
   const stages = [...(zstd ? ['zstd'] : []), 'reader'];
   for (const stage of stages) {

@@ -3,6 +3,7 @@ import { createZstdDecompress } from 'node:zlib';
 import { createWriteStream, existsSync } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { Failure } from '../../failures/failure.ts';
+import { toldApart } from '../stream.ts';
 import type { DatabaseDump, Direction, RestoreDatabases, Snapshot } from '../stack.ts';
 import { openSqlite, readerOf } from './sqlite.ts';
 
@@ -22,21 +23,13 @@ export class SqliteRestore {
       });
     const path = this.#at(id, 'prepared');
     await this.drop(id, 'prepared');
-    let broken: unknown = null;
-    async function* source(): AsyncGenerator<Uint8Array> {
-      try {
-        yield* data;
-      } catch (error) {
-        broken = error;
-        throw error;
-      }
-    }
+    const { source, assertWhole } = toldApart(data);
     try {
       await pipeline(source, createZstdDecompress(), createWriteStream(path, { mode: 0o600, flush: true }), { signal });
     } catch (error) {
       await this.drop(id, 'prepared');
       signal.throwIfAborted();
-      if (broken !== null) throw broken as Error;
+      assertWhole();
       if ((error as NodeJS.ErrnoException).code === 'ENOSPC')
         throw new Failure('restore.no-space', { attempted: 'load the database', reason: `the disk of ${path} is full`, cause: error });
       throw new Failure('backup.unreadable', { attempted: 'read the copy of the database', reason: 'it is no whole zstd', cause: error });
