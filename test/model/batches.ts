@@ -41,7 +41,7 @@ async function main(): Promise<void> {
   for (let batch = part; batch < batches; batch += parts) {
     const seed = first + batch;
     if (over.has(seed)) continue;
-    const fault = await tryHistories(place, size, seed).then(
+    const fault = await tryHistories(place, size, { seed }).then(
       () => null,
       (error: unknown) => wordsOf(error),
     );

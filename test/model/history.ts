@@ -2,8 +2,8 @@ import fc from 'fast-check';
 import type { Ids } from '../../src/clock.ts';
 import { ModelClock } from './clock.ts';
 import type { ModelDatabase } from './database.ts';
-import { ModelHomeserver, type SentEvent, type WriteFault } from './homeserver.ts';
-import type { ModelPlace } from './place.ts';
+import type { Place } from './place.ts';
+import type { SentEvent, Server, WriteFault } from './server.ts';
 import { modelConfig, ModelSteward, type ModelWorld } from './steward.ts';
 import { Things, verbs, type Verb } from './things.ts';
 
@@ -44,8 +44,8 @@ interface Effect {
 /** A homeserver, things, and Steward or not; what was asked is known. */
 export class History implements ModelWorld {
   readonly database: ModelDatabase;
-  readonly clock = new ModelClock(Date.UTC(2026, 10, 22, 12));
-  readonly server = new ModelHomeserver(this.clock);
+  readonly clock: ModelClock;
+  readonly server: Server;
   readonly things: Things;
   readonly config;
   readonly requests: Request[] = [];
@@ -56,8 +56,10 @@ export class History implements ModelWorld {
   #refusals: { prompt: string; eventId: string }[] = [];
   readonly #heard = new Set<string>();
 
-  constructor({ dir, database }: ModelPlace) {
+  private constructor({ dir, database }: Place, clock: ModelClock, server: Server) {
     this.database = database;
+    this.clock = clock;
+    this.server = server;
     this.things = new Things((thing) => {
       const request = this.requests.find((one) => one.thing === thing);
       if (request === undefined) return;
@@ -70,6 +72,11 @@ export class History implements ModelWorld {
       people: { alice: owner('@alice:model', '@alice2:model'), bob: owner('@bob:model') },
       approval: { catastrophic_in_plain_room: true },
     });
+  }
+
+  static async begin(place: Place): Promise<History> {
+    const clock = new ModelClock(Date.UTC(2026, 10, 22, 12));
+    return new History(place, clock, await place.openRoom(clock));
   }
 
   get isUp(): boolean {
@@ -94,11 +101,12 @@ export class History implements ModelWorld {
   }
 
   /** Somebody reacts on a prompt. */
-  react(account: Account, prompt: SentEvent, key: string): void {
-    const eventId = this.server.send(account, 'm.reaction', {
+  async react(account: Account, prompt: SentEvent, key: string): Promise<string> {
+    const eventId = await this.server.send(account, 'm.reaction', {
       'm.relates_to': { rel_type: 'm.annotation', event_id: prompt.event_id, key },
     });
     if (key.startsWith('❌') && personOf[account] !== null && this.isUp) this.#refusals.push({ prompt: prompt.event_id, eventId });
+    return eventId;
   }
 
   async stop(): Promise<void> {
@@ -107,9 +115,9 @@ export class History implements ModelWorld {
     this.#steward = null;
   }
 
-  ask(account: Account, verb: Verb): void {
+  async ask(account: Account, verb: Verb): Promise<void> {
     const thing = `thing${this.requests.length}`;
-    const eventId = this.server.send(account, 'm.room.message', { msgtype: 'm.text', body: `!thing ${verb} ${thing}` });
+    const eventId = await this.server.send(account, 'm.room.message', { msgtype: 'm.text', body: `!thing ${verb} ${thing}` });
     this.requests.push({ eventId, account, verb, thing, effect: null });
   }
 
@@ -120,7 +128,7 @@ export class History implements ModelWorld {
    * @returns the approval, or null where none is needed or there is no prompt
    */
   async askAndApprove(account: Account, verb: Verb, before: () => void = () => undefined): Promise<SentEvent | null> {
-    this.ask(account, verb);
+    await this.ask(account, verb);
     if (verb === 'change') return null;
     await this.settle();
     const { eventId } = this.requests.at(-1)!;
@@ -128,16 +136,18 @@ export class History implements ModelWorld {
     if (prompt === undefined) return null;
     before();
     const code = codeIn(prompt);
-    if (code !== null) this.server.send('@bob:model', 'm.room.message', { msgtype: 'm.text', body: `!approve ${code}` });
-    else this.react(verb === 'confirm' ? account : '@bob:model', prompt, '✅');
-    return this.server.events.at(-1) ?? null;
+    const approval =
+      code === null
+        ? await this.react(verb === 'confirm' ? account : '@bob:model', prompt, '✅')
+        : await this.server.send('@bob:model', 'm.room.message', { msgtype: 'm.text', body: `!approve ${code}` });
+    return this.server.event(approval) ?? null;
   }
 
-  /** Lets everything run that can run while time stands still. */
-  async settle(turns = 12): Promise<void> {
+  /** Lets everything run that can run while time stands still; @param moments as of `Server.rest` */
+  async settle(moments = 12): Promise<void> {
     const { delivered } = this.server;
-    await this.turns(turns);
-    if (turns < 12) return;
+    await this.server.rest(moments);
+    if (moments < 12) return;
     this.#settled = delivered;
     // One that was taken back before it was brought is none.
     for (const { prompt, eventId } of this.#refusals.splice(0)) {
@@ -147,9 +157,9 @@ export class History implements ModelWorld {
     }
   }
 
-  /** Turns of the event loop; what needs more of them is in the middle of it. */
-  async turns(count: number): Promise<void> {
-    for (let turn = 0; turn < count; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  /** Lets so many moments pass; what needs more of them is in the middle of it. */
+  async moments(count: number): Promise<void> {
+    for (let moment = 0; moment < count; moment += 1) await this.server.moment();
   }
 
   async pass(ms: number): Promise<void> {
@@ -313,25 +323,25 @@ const wait = fc.constantFrom(500, 4000, minute, 6 * minute, 16 * minute, 13 * 60
 export const steps = [
   fc.tuple(account, verb).map(([who, what]) => step(`${who} asks ${what}`, (history) => history.ask(who, what))),
   fc.tuple(account, key, fc.nat(5)).map(([who, sign, back]) =>
-    step(`${who} reacts ${sign} on prompt -${back}`, (history) => {
+    step(`${who} reacts ${sign} on prompt -${back}`, async (history) => {
       const prompt = history.prompts.at(-1 - back);
-      if (prompt !== undefined) history.react(who, prompt, sign);
+      if (prompt !== undefined) await history.react(who, prompt, sign);
     }),
   ),
   fc.tuple(account, fc.nat(5)).map(([who, back]) =>
-    step(`${who} reacts ✅ on message -${back}`, ({ server }) => {
+    step(`${who} reacts ✅ on message -${back}`, async ({ server }) => {
       const message = server.events.filter((event) => event.type === 'm.room.message').at(-1 - back);
       if (message !== undefined && outcomeOf(message) !== 'waiting')
-        server.send(who, 'm.reaction', { 'm.relates_to': { rel_type: 'm.annotation', event_id: message.event_id, key: '✅' } });
+        await server.send(who, 'm.reaction', { 'm.relates_to': { rel_type: 'm.annotation', event_id: message.event_id, key: '✅' } });
     }),
   ),
   fc.tuple(account, fc.nat(5)).map(([who, back]) =>
-    step(`${who} types the code of prompt -${back}`, ({ server, prompts }) => {
+    step(`${who} types the code of prompt -${back}`, async ({ server, prompts }) => {
       const code = prompts
         .map(codeIn)
         .filter((found) => found !== null)
         .at(-1 - back);
-      if (code !== undefined) server.send(who, 'm.room.message', { msgtype: 'm.text', body: `!approve ${code}` });
+      if (code !== undefined) await server.send(who, 'm.room.message', { msgtype: 'm.text', body: `!approve ${code}` });
     }),
   ),
   // Chance alone seldom comes to a countdown that something happens in,
@@ -346,7 +356,7 @@ export const steps = [
     step(`${who} asks ${what}, it is approved, and kill ${turns} turns later`, async (history) => {
       await history.askAndApprove(who, what);
       if (what === 'ruin') await history.pass(10_000);
-      await history.turns(turns);
+      await history.moments(turns);
       history.kill();
     }),
   ),
@@ -359,24 +369,24 @@ export const steps = [
         if (how === ' in another order') server.disturb('reversed');
         if (how === ' while nothing can be sent') server.faults.push('limited');
       });
-      await history.turns(turns);
+      await history.moments(turns);
       if (approval === null) return;
-      server.send(approval.sender, 'm.room.redaction', { redacts: approval.event_id });
-      await history.turns(turns);
+      await server.send(approval.sender, 'm.room.redaction', { redacts: approval.event_id });
+      await history.moments(turns);
       if (how === ' late') server.release();
     }),
   ),
   fc.nat(3).map((back) =>
-    step(`approval -${back} is taken back`, ({ server }) => {
+    step(`approval -${back} is taken back`, async ({ server }) => {
       const given = server.events.filter(
         (event) => event.sender !== server.botId && (event.type === 'm.reaction' || codeOf(event) !== null),
       );
       const last = given.at(-1 - back);
-      if (last !== undefined && last.redactedBy === null) server.send(last.sender, 'm.room.redaction', { redacts: last.event_id });
+      if (last !== undefined && last.redactedBy === null) await server.send(last.sender, 'm.room.redaction', { redacts: last.event_id });
     }),
   ),
   fc.constant(step('all settles', (history) => history.settle())),
-  fc.nat(8).map((turns) => step(`${turns} turns`, (history) => history.settle(turns))),
+  fc.nat(8).map((turns) => step(`${turns} turns`, (history) => history.moments(turns))),
   wait.map((ms) => step(`${ms / 1000} s pass`, (history) => history.pass(ms))),
   fc.constantFrom(-3600_000, -minute, minute, 3600_000).map((ms) => step(`the clock jumps ${ms / 1000} s`, (history) => history.jump(ms))),
   fc.constantFrom(1, 3, 10).map((count) => step(`${count} events come again`, ({ server }) => server.repeat(count))),

@@ -1,32 +1,19 @@
 import type { MatrixClient } from '../../src/matrix/client.ts';
 import { MatrixRequestError } from '../../src/matrix/client.ts';
-import type { RoomEvent, SyncAnswer } from '../../src/matrix/sync-types.ts';
+import type { SyncAnswer } from '../../src/matrix/sync-types.ts';
 import type { ModelClock } from './clock.ts';
-
-export interface SentEvent extends RoomEvent {
-  redactedBy: string | null;
-  /** Its place in the order in which clients are given events; null as long as it is held back. */
-  place: number | null;
-  /** Clients get it as it was sent, also when it has been redacted meanwhile. */
-  isStale: boolean;
-}
-
-/** What goes wrong with the next write of Steward. `lost`: it is done, and the answer does not come. */
-export type WriteFault = 'lost' | 'refused' | 'limited';
+import { faulty, never, seen, type Connection, type SentEvent, type Server, type WriteFault } from './server.ts';
 
 const pageSize = 20;
 
 /** One room of a homeserver: what a client sees of it, in memory. Time is the server's own. */
-export class ModelHomeserver {
+export class ModelHomeserver implements Server {
   readonly roomId = '!room:model';
   readonly botId = '@steward:model';
-  /** In the order in which they were sent. */
   readonly events: SentEvent[] = [];
   /** In the order in which clients are given them. */
   readonly #stream: SentEvent[] = [];
-  /** Faults for the writes to come, in turn. */
   readonly faults: WriteFault[] = [];
-  /** How many events Steward has been given. */
   delivered = 0;
   readonly #clock: ModelClock;
   readonly #byTxn = new Map<string, string>();
@@ -42,8 +29,11 @@ export class ModelHomeserver {
     this.#clock = clock;
   }
 
-  /** Somebody sends an event. @returns its id */
-  send(sender: string, type: string, content: Record<string, unknown>): string {
+  send(sender: string, type: string, content: Record<string, unknown>): Promise<string> {
+    return Promise.resolve(this.#add(sender, type, content));
+  }
+
+  #add(sender: string, type: string, content: Record<string, unknown>): string {
     const eventId = `$${this.events.length}`;
     const isHeld = this.#holding > 0 && sender !== this.botId;
     if (isHeld) this.#holding -= 1;
@@ -68,12 +58,10 @@ export class ModelHomeserver {
     return eventId;
   }
 
-  /** The next `count` events of others come when `release` is called, as they were sent. */
   hold(count: number): void {
     this.#holding = count;
   }
 
-  /** What was held back comes now, behind all that was sent since. */
   release(): void {
     this.#holding = 0;
     for (const event of this.events) if (event.place === null) this.#give(event);
@@ -83,39 +71,33 @@ export class ModelHomeserver {
     return this.events.find((event) => event.event_id === eventId);
   }
 
-  /** The next sync brings events that were brought before. */
   repeat(count: number): void {
     this.#again = count;
   }
 
-  /** The next sync that brings something brings it so. */
   disturb(how: 'reversed' | 'cut'): void {
     this.#next = how;
   }
 
-  /** The connection of one process of Steward; nothing is answered after `end`. */
-  connect(): { client: MatrixClient; end(): void } {
+  connect(): Connection {
     let ended = false;
-    const answer = async <T>(work: () => T): Promise<T> => {
+    const answer = async <T>(work: () => T | Promise<T>): Promise<T> => {
       // Every request takes a moment, in which the process may be killed.
       await new Promise((resolve) => setImmediate(resolve));
       if (ended) await never();
-      const result = work();
+      const result = await work();
       await new Promise((resolve) => setImmediate(resolve));
       if (ended) await never();
       return result;
     };
     const write = (txnId: string, work: () => string): Promise<string> =>
-      answer(() => {
-        const fault = this.faults.shift();
-        if (fault === 'refused') throw new MatrixRequestError('PUT', 500, 'M_UNKNOWN', null);
-        if (fault === 'limited') throw new MatrixRequestError('PUT', 429, 'M_LIMIT_EXCEEDED', 700);
-        const known = this.#byTxn.get(txnId);
-        const eventId = known ?? work();
-        this.#byTxn.set(txnId, eventId);
-        if (fault === 'lost') throw new MatrixRequestError('PUT', null, null, null);
-        return eventId;
-      });
+      answer(() =>
+        faulty(this.faults, () => {
+          const eventId = this.#byTxn.get(txnId) ?? work();
+          this.#byTxn.set(txnId, eventId);
+          return Promise.resolve(eventId);
+        }),
+      );
     const client = {
       whoami: () => answer(() => ({ user_id: this.botId, device_id: 'STEWARD' })),
       join: () => answer(() => undefined),
@@ -124,14 +106,19 @@ export class ModelHomeserver {
       accountData: () => answer(() => null),
       setAccountData: () => answer(() => undefined),
       setState: () => answer(() => undefined),
-      event: (_room: string, eventId: string) => answer(() => this.#seen(this.event(eventId))),
+      event: (_room: string, eventId: string) =>
+        answer(() => {
+          const event = this.event(eventId);
+          if (event === undefined) throw new MatrixRequestError('GET', 404, 'M_NOT_FOUND', null);
+          return seen(event, this.#clock.monotonic());
+        }),
       send: (_room: string, type: string, txnId: string, content: Record<string, unknown>) =>
         write(txnId, () => {
           this.#refuseTwice(type, content);
-          return this.send(this.botId, type, content);
+          return this.#add(this.botId, type, content);
         }),
       redact: (_room: string, eventId: string, txnId: string, reason: string) =>
-        write(txnId, () => this.send(this.botId, 'm.room.redaction', { redacts: eventId, reason })),
+        write(txnId, () => this.#add(this.botId, 'm.room.redaction', { redacts: eventId, reason })),
       sync: async (since: string | null, timeout: number) => {
         if (since !== null && Number(since) >= this.#stream.length && this.#again === 0 && timeout > 0) await this.#news(timeout);
         return answer(() => this.#syncAnswer(since));
@@ -141,7 +128,7 @@ export class ModelHomeserver {
           chunk: this.#stream
             .slice(Number(to), Number(from))
             .reverse()
-            .map((event) => this.#seen(event)),
+            .map((event) => seen(event, this.#clock.monotonic())),
         })),
     };
     return {
@@ -150,6 +137,18 @@ export class ModelHomeserver {
         ended = true;
       },
     };
+  }
+
+  moment(): Promise<void> {
+    return new Promise((resolve) => setImmediate(resolve));
+  }
+
+  async rest(moments: number): Promise<void> {
+    for (let moment = 0; moment < moments; moment += 1) await this.moment();
+  }
+
+  differences(): Promise<string[]> {
+    return Promise.resolve([]);
   }
 
   #give(event: SentEvent): void {
@@ -176,7 +175,7 @@ export class ModelHomeserver {
         join: {
           [this.roomId]: {
             timeline: {
-              events: timeline.map((event) => this.#seen(event)),
+              events: timeline.map((event) => seen(event, this.#clock.monotonic())),
               limited,
               prev_batch: String(this.#stream.length - timeline.length),
             },
@@ -184,14 +183,6 @@ export class ModelHomeserver {
         },
       },
     };
-  }
-
-  /** The event as a client gets it now: redacted ones are empty, unless they are stale. */
-  #seen(event: SentEvent | undefined): RoomEvent {
-    if (event === undefined) throw new MatrixRequestError('GET', 404, 'M_NOT_FOUND', null);
-    const { redactedBy, isStale, event_id, type, sender, origin_server_ts, content } = event;
-    const age = this.#clock.monotonic() - (event.unsigned?.age ?? 0);
-    return { event_id, type, sender, origin_server_ts, content: redactedBy === null || isStale ? content : {}, unsigned: { age } };
   }
 
   #refuseTwice(type: string, content: Record<string, unknown>): void {
@@ -211,8 +202,4 @@ export class ModelHomeserver {
     });
     await this.#clock.sleep(timeout, waiting.signal);
   }
-}
-
-function never(): Promise<never> {
-  return new Promise(() => undefined);
 }

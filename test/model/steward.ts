@@ -7,27 +7,26 @@ import { openCore, type Core } from '../../src/core.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
 import type { ModelClock } from './clock.ts';
 import type { ModelDatabase } from './database.ts';
-import type { ModelHomeserver } from './homeserver.ts';
+import type { Server } from './server.ts';
 import { thingCommands, type Things } from './things.ts';
 
 export interface ModelWorld {
   database: ModelDatabase;
   clock: ModelClock;
-  server: ModelHomeserver;
+  server: Server;
   things: Things;
   ids: Ids;
   config: Config;
 }
 
 /** The configuration of the model; `people` and `roles` as in a file. */
-export function modelConfig(server: ModelHomeserver, dir: string, sections: Record<string, unknown>): Config {
+export function modelConfig(server: Server, dir: string, sections: Record<string, unknown>): Config {
   return configSchema.parse({
     data_dir: dir,
     homeserver: {
       url: 'http://model',
       server_name: 'model',
       user_id: server.botId,
-      device_id: 'STEWARD',
       access_token_file: new Secret('token'),
     },
     room: { id: server.roomId },
