@@ -1,6 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import type { Clock } from '../clock.ts';
-import { Failure } from '../failures/failure.ts';
+import { asFailure, Failure } from '../failures/failure.ts';
 import type { Stack } from '../stack/stack.ts';
 import type { BackupRow, BackupStore } from '../store/backups.ts';
 import type { Log } from '../telemetry/log.ts';
@@ -13,6 +13,9 @@ import { publicKey, type Manifest, type Proof } from './manifest.ts';
 import { removeBackups } from './prune.ts';
 import { judge, type Judged, type Retention } from './retention.ts';
 import { readManifest, readProof, verifyObjects, type ObjectLevel } from './verify.ts';
+
+/** A dump is this much smaller than its database, at the least: what is certainly too little space is refused before. */
+const atLeastSmaller = 8;
 
 /** One of the two. */
 export interface DestinationSettings {
@@ -73,28 +76,63 @@ export class Backups {
       : new S3Destination(chosen, settings.s3, this.#options.clock);
   }
 
-  /** The id of a backup that begins now: `20261122_021500`, UTC; one that is not taken. */
-  nextId(destination: Destination): string {
+  /** The destination of this name, or all of the configuration in its order. @throws as `destination` */
+  destinations(name?: string): Destination[] {
+    if (name !== undefined) return [this.destination(name)];
+    const names = Object.keys(this.#options.settings.destinations);
+    if (names.length === 0) throw new Failure('backup.not-configured');
+    return names.map((each) => this.destination(each));
+  }
+
+  /** The id of a backup that begins now: `20261122_021500`, UTC; one that is taken in no destination. */
+  nextId(): string {
     const { clock, store } = this.#options;
     for (let at = clock.now(); ; at += 1000) {
       const id = idAt(at);
-      if (store.get(id, destination.name) === null) return id;
+      if (!store.isTaken(id)) return id;
     }
   }
 
-  /** Newest first. */
+  /** A row for each destination that has one; newest first. */
   list(): BackupRow[] {
     return this.#options.store.list('complete');
   }
 
-  /** The backup of an id, or of `latest`. @throws Failure `backup.not-found` */
+  /** Each backup with all the destinations that have it, as `all` orders them; newest first. */
+  grouped(): [BackupRow, ...BackupRow[]][] {
+    const groups = new Map<string, BackupRow[]>();
+    for (const row of this.list()) groups.set(row.id, [...(groups.get(row.id) ?? []), row]);
+    return [...groups.values()].map((rows) => this.#inOrder(rows) as [BackupRow, ...BackupRow[]]);
+  }
+
+  /** The backup of an id, or of `latest`, where it is best proven. @throws Failure `backup.not-found` */
   find(id: string, destination?: string): BackupRow {
-    const all = this.list().filter(
-      (row) => (id === 'latest' || row.id === id) && (destination === undefined || row.destination === destination),
-    );
-    const [found] = all;
-    if (found === undefined) throw new Failure('backup.not-found', { attempted: `find the backup ${id}` });
-    return found;
+    return this.all(id, destination)[0];
+  }
+
+  /**
+   * The backup of an id, or of `latest`, in each destination that has it, or in one: proven ones first, then in the order of the
+   * configuration.
+   *
+   * @throws Failure `backup.not-found`
+   */
+  all(id: string, destination?: string): [BackupRow, ...BackupRow[]] {
+    if (destination !== undefined) this.destination(destination);
+    const all = this.list().filter((row) => destination === undefined || row.destination === destination);
+    const wanted = id === 'latest' ? all[0]?.id : id;
+    const [first, ...rest] = this.#inOrder(all.filter((row) => row.id === wanted));
+    if (first === undefined)
+      throw new Failure('backup.not-found', {
+        attempted: `find the backup ${id}${destination === undefined ? '' : ` in ${destination}`}`,
+      });
+    return [first, ...rest];
+  }
+
+  #inOrder(rows: readonly BackupRow[]): BackupRow[] {
+    const names = Object.keys(this.#options.settings.destinations);
+    // One that the configuration does not name any more cannot be read.
+    const place = ({ destination }: BackupRow): number => (names.includes(destination) ? names.indexOf(destination) : names.length);
+    return rows.toSorted((one, other) => Number(isProven(other)) - Number(isProven(one)) || place(one) - place(other));
   }
 
   /** The last backup in a destination, or null. */
@@ -102,9 +140,27 @@ export class Backups {
     return this.list().find((row) => row.destination === destination.name) ?? null;
   }
 
-  async create(id: string, destination: Destination, stack: Stack, signal: AbortSignal): Promise<void> {
+  /** Bytes that must be free for a backup to begin in a destination. */
+  needed(destination: Destination, databaseBytes: number): number {
+    return Math.max(databaseBytes / atLeastSmaller, this.last(destination)?.bytes ?? 0);
+  }
+
+  /** @throws Failure `backup.not-everywhere` when it is in some of the destinations, and as `createBackup` */
+  async create(id: string, names: readonly string[], stack: Stack, signal: AbortSignal): Promise<void> {
     const { store, clock, log, configPath, version } = this.#options;
-    await createBackup({ id, destination, stack, store, keys: this.keys, signer: this.#signer, clock, log, configPath, version, signal });
+    const { bytes } = await stack.databaseFacts();
+    const lost = await createBackup({
+      ...{ id, stack, store, keys: this.keys, signer: this.#signer, clock, log, configPath, version, signal },
+      destinations: names.map((name) => this.destination(name)),
+      needed: (destination) => this.needed(destination, bytes),
+    });
+    for (const { destination, cause } of lost) log.error('a destination failed', { file: destination.place, error: cause });
+    if (lost.length > 0)
+      throw notEverywhere(
+        id,
+        this.list().filter((row) => row.id === id),
+        lost.map(({ destination, cause }) => ({ name: destination.name, reason: asFailure(cause).reason })),
+      );
   }
 
   /**
@@ -116,6 +172,24 @@ export class Backups {
     const key = signer == null ? this.#signer : publicKey(signer);
     const { manifest, text } = await readManifest(destination, id, key);
     return { manifest, proof: await readProof(destination, id, key, text) };
+  }
+
+  /**
+   * Reads a backup where it can be read, of the places that have it, in their order.
+   *
+   * @throws what the last of them said
+   */
+  async readFromAny(rows: readonly [BackupRow, ...BackupRow[]]): Promise<KnownBackup & { row: BackupRow; destination: Destination }> {
+    let last: unknown;
+    for (const row of rows) {
+      try {
+        const destination = this.destination(row.destination);
+        return { row, destination, ...(await this.read(row.id, destination)) };
+      } catch (error) {
+        last = error;
+      }
+    }
+    throw last;
   }
 
   /** Looks at every object. What is found wrong takes back what was proven before. */
@@ -150,25 +224,65 @@ export class Backups {
     const sizes = await Promise.all(rows.map(({ id }) => destination.size(`${id}/manifest.json`)));
     const candidates = rows
       .filter((_, n) => sizes[n] !== null)
-      .map(({ id, databaseAt, startedAt, pinned, contentLevel, objectLevel }) => ({
-        ...{ id, at: databaseAt ?? startedAt, pinned },
-        proven: (contentLevel ?? 0) >= 3 && (objectLevel ?? 0) >= 1,
-      }));
+      .map((row) => ({ ...{ id: row.id, at: row.databaseAt ?? row.startedAt, pinned: row.pinned }, proven: isProven(row) }));
     return judge(candidates, settings.retention, timeZone());
   }
 
-  pin({ id, destination }: BackupRow, pinned: boolean): void {
-    this.#options.store.pin(id, destination, pinned);
+  pin(id: string, destinations: readonly string[], pinned: boolean): void {
+    const { store } = this.#options;
+    store.transaction(() => {
+      for (const destination of destinations) store.pin(id, destination, pinned);
+    });
   }
 
-  /** Returns the bytes that were freed. */
-  remove(ids: readonly string[], destination: Destination, signal: AbortSignal): Promise<number> {
-    return removeBackups(ids, { destination, store: this.#options.store, signer: this.#signer, signal });
+  /**
+   * Removes backups from destinations; one that fails does not keep the others from it. Returns the bytes that were freed.
+   *
+   * @throws what the first that failed said, when all have had their turn
+   */
+  async remove(from: readonly { destination: string; ids: readonly string[] }[], signal: AbortSignal): Promise<number> {
+    const { store } = this.#options;
+    let freed = 0;
+    const failed: unknown[] = [];
+    for (const { destination, ids } of from) {
+      signal.throwIfAborted();
+      try {
+        freed += await removeBackups(ids, { destination: this.destination(destination), store, signer: this.#signer, signal });
+      } catch (error) {
+        failed.push(error);
+      }
+    }
+    if (failed.length > 0) throw failed[0];
+    return freed;
   }
 
   get #signer(): KeyObject {
     return signingKey(this.#options.signingKeyPath);
   }
+}
+
+/** Content restored and compared, and what is stored read again. */
+export function isProven({ contentLevel, objectLevel }: Pick<BackupRow, 'contentLevel' | 'objectLevel'>): boolean {
+  return (contentLevel ?? 0) >= 3 && (objectLevel ?? 0) >= 1;
+}
+
+/** Proven in two destinations. @param rows of one backup */
+export function isSafe(rows: readonly BackupRow[]): boolean {
+  return rows.filter(isProven).length >= 2;
+}
+
+/** @param rows where it is; `lost` where it was to be too */
+export function notEverywhere(id: string, rows: readonly BackupRow[], lost: readonly { name: string; reason: string }[]): Failure {
+  const there = rows.filter(({ destination }) => lost.every(({ name }) => name !== destination));
+  const where = there.map((row) => `${row.destination}, ${isProven(row) ? 'proven' : 'not proven'}`).join('; ');
+  const missing = lost.filter(({ name }) => rows.every(({ destination }) => destination !== name));
+  return new Failure('backup.not-everywhere', {
+    attempted: `back up to ${lost.map(({ name }) => name).join(', ')}`,
+    reason: `${lost.map(({ name, reason }) => `${name}: ${reason}`).join('; ')}. ${id} is in ${where === '' ? 'no other place' : where}`,
+    ...(missing.length === 0
+      ? {}
+      : { hint: `When ${missing.map(({ name }) => name).join(', ')} is well again, the next \`backup create\` goes there too.` }),
+  });
 }
 
 /** The scripts' form of a time: `20261122_021500`. */

@@ -1,12 +1,14 @@
 import { createHash, type KeyObject } from 'node:crypto';
 import { join } from 'node:path';
 import type { Clock } from '../clock.ts';
-import { Failure } from '../failures/failure.ts';
+import { asFailure, Failure } from '../failures/failure.ts';
+import { sizeText } from '../reply/size.ts';
 import type { DatabaseDump, Stack, StackFacts } from '../stack/stack.ts';
-import type { BackupStore, EpochRow } from '../store/backups.ts';
+import type { BackupStore, EpochRow, PackRow } from '../store/backups.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { FileKey } from './age.ts';
 import type { Destination } from './destinations/destination.ts';
+import { FanOut, type Lost } from './fan-out.ts';
 import type { EpochKeys } from './keys.ts';
 import { signRecord, type Manifest, type ManifestObject, type Proof } from './manifest.ts';
 import { backUpMedia } from './media.ts';
@@ -17,7 +19,9 @@ import { hashOf } from './verify.ts';
 
 export interface CreateOptions {
   id: string;
-  destination: Destination;
+  destinations: readonly Destination[];
+  /** Bytes that must be free for it to begin in a destination. */
+  needed: (destination: Destination) => number;
   stack: Stack;
   store: BackupStore;
   keys: EpochKeys;
@@ -34,47 +38,85 @@ export interface CreateOptions {
 const excluded = ['e2e_one_time_keys_json', 'remote_content', 'remote_thumbnails', 'url_cache'];
 
 interface Made {
-  manifest: Manifest;
-  text: string;
   database: ManifestObject;
   fileKey: FileKey;
   format: DatabaseDump['format'];
   /** What the database held; taken beside the copying of the rest. */
   live: Promise<Fingerprint>;
+  /** What was written last in each destination. */
+  manifests: ReadonlyMap<Destination, { manifest: Manifest; text: string }>;
 }
 
 /**
- * Makes a backup and proves it. Until the manifest is there, which is put last, whatever fails takes everything of it away.
+ * Makes a backup in each destination from one dump, and proves it. Until its manifest is there, which is put last, whatever
+ * fails takes everything of it away. A destination that fails does so alone.
  *
- * @throws Failure `backup.*`, `stack.*`; `backup.not-proven` when the backup is there and does not hold what the database held
+ * @returns the destinations that failed: before the manifest nothing is left there; after it, the backup is there and not proven
+ * @throws Failure `backup.*`, `stack.*`, where it is in no destination; `backup.not-proven` when it is there and does not hold
+ * what the database held
  */
-export async function createBackup(options: CreateOptions): Promise<void> {
-  const { id, destination, store, clock, signal } = options;
-  await removeUnfinished(destination, store);
-  store.begin(id, destination.name, clock.now());
+export async function createBackup(options: CreateOptions): Promise<Lost[]> {
+  const { id, destinations, store, clock, signal } = options;
+  const fan = new FanOut(destinations);
+  const manifests = new Map<Destination, { manifest: Manifest; text: string }>();
+  const takeAway = async (): Promise<void> => {
+    const begun = destinations.filter((destination) => store.get(id, destination.name)?.state === 'making');
+    for (const destination of begun)
+      // What cannot be taken away now is by the next run.
+      await discard(id, destination, store).catch(() => undefined);
+  };
   let made: Made;
   try {
-    made = await make(options);
+    await fan.each(async (destination) => {
+      await removeUnfinished(destination, store);
+      await assertRoom(destination, options.needed(destination));
+      store.begin(id, destination.name, clock.now());
+    });
+    made = await make(options, fan, manifests);
   } catch (error) {
-    await destination.clear(`${id}/`);
-    store.forget(id, destination.name);
+    await takeAway();
     signal.throwIfAborted();
-    throw error;
+    throw fan.left().length === 0 && fan.lost.length > 1 ? nowhere(id, fan.lost) : error;
   }
-  await prove(options, made);
+  await takeAway();
+  await prove(options, fan, made);
+  return fan.lost;
+}
+
+/** As the first of them, saying what each said. */
+function nowhere(id: string, lost: readonly Lost[]): Failure {
+  const failures = lost.map(({ cause }) => asFailure(cause));
+  const [first = asFailure(null)] = failures;
+  return new Failure(first.id, {
+    attempted: `make ${id} in any destination`,
+    reason: failures.map(({ message }) => message).join('; '),
+    cause: first,
+  });
 }
 
 /** What a Steward that was killed has left: begun by this store, and without a manifest. */
 export async function removeUnfinished(destination: Destination, store: BackupStore): Promise<void> {
-  for (const { id, destination: name } of store.list('making')) {
-    if (name !== destination.name) continue;
-    await destination.clear(`${id}/`);
-    store.forget(id, name);
-  }
+  for (const { id, destination: name } of store.list('making')) if (name === destination.name) await discard(id, destination, store);
 }
 
-async function make(options: CreateOptions): Promise<Made> {
-  const { id, destination, stack, store, keys, signer, clock, version, signal } = options;
+async function discard(id: string, destination: Destination, store: BackupStore): Promise<void> {
+  await destination.clear(`${id}/`);
+  store.forget(id, destination.name);
+}
+
+/** @throws Failure `backup.destination-full` */
+async function assertRoom(destination: Destination, needed: number): Promise<void> {
+  const free = await destination.free();
+  if (free !== null && free < needed)
+    throw new Failure('backup.destination-full', {
+      attempted: `back up to ${destination.name}`,
+      reason: `${destination.place} has ${sizeText(free)} free, and about ${sizeText(needed)} are needed`,
+      hint: 'Make space there, or name another place with `--to`.',
+    });
+}
+
+async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destination, { manifest: Manifest; text: string }>): Promise<Made> {
+  const { id, stack, store, keys, signer, clock, version, signal } = options;
   const startedAt = clock.now();
   const epoch = await keys.current();
   const facts = await stack.facts();
@@ -85,71 +127,68 @@ async function make(options: CreateOptions): Promise<Made> {
   let sealed: SealedObject;
   try {
     const name = `${id}/database/${dump.format === 'pg_dump' ? 'synapse.dump' : 'homeserver.db'}.zst.age`;
-    sealed = await sealInto(destination, name, dump.stream, [epoch.recipient]);
+    sealed = await sealInto(fan.to(), name, dump.stream, [epoch.recipient]);
     const database = objectOf('database', name, epoch, [...dump.pipeline, 'age'], sealed);
     // The view of the database is given back as soon as it is counted, which runs beside what follows.
     const live = fingerprint(dump.snapshot, dump.format)
       .then((found) => ({ ...found, sequences: before }))
       .finally(() => dump.snapshot.close());
     live.catch(() => undefined);
-    const media = await backUpMedia({ ...options, epoch, mediaPath: facts.mediaPath, schemaVersion: databaseFacts.schemaVersion });
-    const files = await backUpFiles(options, epoch, facts);
-    const packs = store.packs(destination.name);
-    const objects: ManifestObject[] = [
-      database,
-      ...packs.flatMap((pack): ManifestObject[] => [
-        { role: 'media', name: pack.name, epoch: pack.epoch, pipeline: ['tar', 'age'], source: pack.source, stored: pack.stored },
-        {
-          role: 'media-index',
-          name: pack.index.name,
-          epoch: pack.epoch,
-          pipeline: ['JSON lines', 'age'],
-          source: pack.index.source,
-          stored: pack.index.stored,
+    const media = await backUpMedia({ ...options, fan, epoch, mediaPath: facts.mediaPath, schemaVersion: databaseFacts.schemaVersion });
+    const files = await backUpFiles(options, fan, epoch, facts);
+    await fan.each(async (destination) => {
+      const packs = store.packs(destination.name);
+      const objects = [database, ...packs.flatMap(packObjects), ...files];
+      const epochs = await putEpochs(destination, id, keys, objects);
+      const [last] = store.list('complete').filter((row) => row.destination === destination.name);
+      const { newFiles, newBytes, missing, wrong, examples } = media.of(destination);
+      const manifest: Omit<Manifest, 'signer' | 'signature'> = {
+        format: 'steward/backup/1',
+        id,
+        server: { name: facts.serverName, database: { kind: dump.format, ...databaseFacts } },
+        startedAt: new Date(startedAt).toISOString(),
+        databaseAt: new Date(databaseAt).toISOString(),
+        finishedAt: new Date(clock.now()).toISOString(),
+        objects,
+        epochs,
+        media: {
+          files: packs.reduce((sum, pack) => sum + pack.files, 0),
+          bytes: packs.reduce((sum, pack) => sum + pack.source.bytes, 0),
+          ...{ newFiles, newBytes, missing, wrong, examples },
+          elsewhere: [...facts.storageProviders],
         },
-      ]),
-      ...files,
-    ];
-    const epochs = await putEpochs(destination, id, keys, objects);
-    const [last] = store.list('complete').filter((row) => row.destination === destination.name);
-    const manifest: Omit<Manifest, 'signer' | 'signature'> = {
-      format: 'steward/backup/1',
-      id,
-      server: { name: facts.serverName, database: { kind: dump.format, ...databaseFacts } },
-      startedAt: new Date(startedAt).toISOString(),
-      databaseAt: new Date(databaseAt).toISOString(),
-      finishedAt: new Date(clock.now()).toISOString(),
-      objects,
-      epochs,
-      media: {
-        files: packs.reduce((sum, pack) => sum + pack.files, 0),
-        bytes: packs.reduce((sum, pack) => sum + pack.source.bytes, 0),
-        newFiles: media.newFiles,
-        newBytes: media.newBytes,
-        missing: media.missing,
-        wrong: media.wrong,
-        examples: media.examples,
-        elsewhere: [...facts.storageProviders],
-      },
-      excluded,
-      tool: { steward: version, node: process.version },
-      previous: last?.manifest ?? null,
-    };
-    await destination.put(`${id}/RESTORE.txt`, once(restoreText(manifest)));
-    const { record, text } = signRecord<Manifest>(manifest, signer);
-    signal.throwIfAborted();
-    await destination.put(`${id}/manifest.json`, once(text));
-    const added = objects.filter(({ name: object }) => object.startsWith(`${id}/`)).reduce((sum, object) => sum + object.stored.bytes, 0);
-    store.transaction(() => {
-      store.complete({ id, destination: destination.name, finishedAt: clock.now(), databaseAt, bytes: added, manifest: hashOfText(text) });
-      if (media.until !== null) store.setMediaUntil(destination.name, media.until);
+        excluded,
+        tool: { steward: version, node: process.version },
+        previous: last?.manifest ?? null,
+      };
+      await destination.put(`${id}/RESTORE.txt`, once(restoreText(manifest)));
+      const { record, text } = signRecord<Manifest>(manifest, signer);
+      signal.throwIfAborted();
+      await destination.put(`${id}/manifest.json`, once(text));
+      const added = objects.filter(({ name: object }) => object.startsWith(`${id}/`)).reduce((sum, object) => sum + object.stored.bytes, 0);
+      store.transaction(() => {
+        store.complete({
+          ...{ id, destination: destination.name, finishedAt: clock.now(), databaseAt, bytes: added },
+          manifest: hashOfText(text),
+        });
+        if (media.until !== null) store.setMediaUntil(destination.name, media.until);
+      });
+      manifests.set(destination, { manifest: record, text });
     });
-    return { manifest: record, text, database, fileKey: sealed.fileKey, format: dump.format, live };
+    return { manifests, database, fileKey: sealed.fileKey, format: dump.format, live };
   } catch (error) {
     dump.stream.abort();
     await dump.snapshot.close();
     throw error;
   }
+}
+
+function packObjects(pack: PackRow): ManifestObject[] {
+  const { epoch, index } = pack;
+  return [
+    { role: 'media', name: pack.name, epoch, pipeline: ['tar', 'age'], source: pack.source, stored: pack.stored },
+    { role: 'media-index', name: index.name, epoch, pipeline: ['JSON lines', 'age'], source: index.source, stored: index.stored },
+  ];
 }
 
 /** A sequence has no view of its own: a dump made later has the same value or a later one. */
@@ -164,7 +203,8 @@ async function sequencesBefore(stack: Stack, facts: StackFacts): Promise<Map<str
 }
 
 async function backUpFiles(
-  { id, destination, stack, configPath, signal }: CreateOptions,
+  { id, stack, configPath, signal }: CreateOptions,
+  fan: FanOut,
   epoch: EpochRow,
   facts: StackFacts,
 ): Promise<ManifestObject[]> {
@@ -177,7 +217,7 @@ async function backUpFiles(
   ];
   const objects: ManifestObject[] = [];
   for (const { role, name, paths } of parts) {
-    const sealed = await sealInto(destination, name, stack.tarFiles(paths, signal), [epoch.recipient]);
+    const sealed = await sealInto(fan.to(), name, stack.tarFiles(paths, signal), [epoch.recipient]);
     objects.push(objectOf(role, name, epoch, ['tar', 'age'], sealed));
   }
   return objects;
@@ -202,18 +242,21 @@ async function putEpochs(
 
 /**
  * Content: what was stored, opened by the file's key that is still in memory, is loaded into a database that is thrown away
- * and compared with what the database held. Object: what this backup added is read again and hashed.
+ * and compared with what the database held. Object: what this backup added is read again and hashed, in each destination.
  */
-async function prove(options: CreateOptions, { manifest, text, database, fileKey, format, live }: Made): Promise<void> {
-  const { id, destination, stack, store, signer, clock, log, signal } = options;
+async function prove(options: CreateOptions, fan: FanOut, { manifests, database, fileKey, format, live }: Made): Promise<void> {
+  const { id, stack, store, signer, clock, log, signal } = options;
   const started = clock.monotonic();
-  const own = [...manifest.objects, ...manifest.epochs.map(({ object, stored }) => ({ name: object, stored }))].filter(({ name }) =>
-    name.startsWith(`${id}/`),
-  );
-  for (const { name, stored } of own) await hashOf(destination, name, stored, signal);
-  store.setObject(id, destination.name, 1, clock.now());
+  await fan.each(async (destination) => {
+    const { manifest } = manifests.get(destination) ?? { manifest: null };
+    const own = [...(manifest?.objects ?? []), ...(manifest?.epochs ?? []).map(({ object, stored }) => ({ name: object, stored }))];
+    for (const { name, stored } of own) if (name.startsWith(`${id}/`)) await hashOf(destination, name, stored, signal);
+    store.setObject(id, destination.name, 1, clock.now());
+  });
   const held = await live;
-  const data = (): AsyncIterable<Uint8Array> => opened(destination.get(database.name), () => Promise.resolve(fileKey.key));
+  const [source] = fan.left();
+  if (source === undefined) throw new TypeError('a backup that is proven is in a destination');
+  const data = (): AsyncIterable<Uint8Array> => opened(source.get(database.name), () => Promise.resolve(fileKey.key));
   const content = { level: 1, tables: 0, rows: 0, missing: null as string | null };
   const place = await stack.openScratch(format, signal).catch((error: unknown) => {
     signal.throwIfAborted();
@@ -233,20 +276,22 @@ async function prove(options: CreateOptions, { manifest, text, database, fileKey
     }
   }
   const seconds = Math.round((clock.monotonic() - started) / 100) / 10;
-  const record: Omit<Proof, 'signer' | 'signature'> = {
-    format: 'steward/proof/1',
-    id,
-    manifest: hashOfText(text),
-    at: new Date(clock.now()).toISOString(),
-    content: { ...content, seconds },
-    object: { level: 1 },
-  };
-  await destination.put(`${id}/proof.json`, once(signRecord<Proof>(record, signer).text));
-  store.setContent(id, destination.name, content.level, clock.now());
-  log.info('a backup was proven', {
-    state: `content ${content.level}`,
-    duration_ms: Math.round(seconds * 1000),
-    file: join(destination.place, id),
+  await fan.each(async (destination) => {
+    const record: Omit<Proof, 'signer' | 'signature'> = {
+      format: 'steward/proof/1',
+      id,
+      manifest: hashOfText(manifests.get(destination)?.text ?? ''),
+      at: new Date(clock.now()).toISOString(),
+      content: { ...content, seconds },
+      object: { level: 1 },
+    };
+    await destination.put(`${id}/proof.json`, once(signRecord<Proof>(record, signer).text));
+    store.setContent(id, destination.name, content.level, clock.now());
+    log.info('a backup was proven', {
+      state: `content ${content.level}`,
+      duration_ms: Math.round(seconds * 1000),
+      file: join(destination.place, id),
+    });
   });
 }
 

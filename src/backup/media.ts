@@ -2,11 +2,11 @@ import type { Stack } from '../stack/stack.ts';
 import { ownOutput } from '../stack/stream.ts';
 import type { BackupStore, EpochRow, PackRow } from '../store/backups.ts';
 import type { Destination } from './destinations/destination.ts';
+import type { FanOut } from './fan-out.ts';
 import { sealInto } from './object.ts';
 
+/** What a run did for one destination. */
 export interface MediaResult {
-  /** Up to when all media are held now, once the backup is whole; milliseconds since the epoch. */
-  until: number | null;
   newFiles: number;
   newBytes: number;
   missing: number;
@@ -16,7 +16,7 @@ export interface MediaResult {
 
 export interface MediaOptions {
   id: string;
-  destination: Destination;
+  fan: FanOut;
   stack: Stack;
   store: BackupStore;
   epoch: EpochRow;
@@ -44,55 +44,91 @@ const overlap = 26 * 3_600_000;
 const examplesAtMost = 20;
 const hashesSince = 91;
 
-/**
- * Copies the media that the destination does not have, in packs: tar files, sealed, each with a sealed list of its files.
- * What is new comes from the database, so a run takes time in proportion to it. Media of other servers, URL previews and
- * what has no content yet are left out. Each file's hash is compared with the database's.
- */
-export async function backUpMedia(options: MediaOptions): Promise<MediaResult> {
-  const { destination, stack, store } = options;
-  await forgetLostPacks(options);
-  const since = store.mediaUntil(destination.name);
-  const until = await newest(stack);
-  const result: MediaResult = { until, newFiles: 0, newBytes: 0, missing: 0, wrong: 0, examples: [] };
-  const rows = since === null ? everything(options) : changedSince(options, since - overlap);
-  const wanted = unknown(rows, store, destination.name);
-  for (let number = 1, first = await wanted.next(); first.done !== true; number += 1) {
-    await onePack(options, number, first.value, wanted, result);
-    first = await wanted.next();
-  }
-  return result;
+export interface MediaRun {
+  /** Up to when all media are held now, once the backup is whole; milliseconds since the epoch. */
+  until: number | null;
+  of(destination: Destination): MediaResult;
 }
 
-async function onePack(
-  { id, destination, stack, store, epoch, mediaPath, signal }: MediaOptions,
-  number: number,
-  first: Media,
-  rest: AsyncIterator<Media>,
-  result: MediaResult,
-): Promise<void> {
+/**
+ * Copies the media that destinations do not have, in packs: tar files, sealed, each with a sealed list of its files.
+ * What is new comes from the database, so a run takes time in proportion to it. Media of other servers, URL previews and
+ * what has no content yet are left out. Each file's hash is compared with the database's.
+ *
+ * What all destinations lack is read once; then, for each group of them, what only they lack.
+ */
+export async function backUpMedia(options: MediaOptions): Promise<MediaRun> {
+  const { fan, stack, store } = options;
+  await fan.each((destination) => forgetLostPacks(destination, store));
+  const results = new Map(fan.left().map((destination) => [destination, emptyResult()]));
+  const run: Run = { ...options, results, packs: 0, smaller: new Map() };
+  const until = await newest(stack);
+  await onePass(run, fan.left());
+  for (const group of run.smaller.values()) await onePass(run, group);
+  return { until, of: (destination) => results.get(destination) ?? emptyResult() };
+}
+
+interface Run extends MediaOptions {
+  results: ReadonlyMap<Destination, MediaResult>;
+  /** A name is given once, in whichever destination. */
+  packs: number;
+  /** Groups that lack what others have, by their names. */
+  smaller: Map<string, Destination[]>;
+}
+
+const emptyResult = (): MediaResult => ({ newFiles: 0, newBytes: 0, missing: 0, wrong: 0, examples: [] });
+
+async function onePass(run: Run, group: readonly Destination[]): Promise<void> {
+  const { fan, store } = run;
+  const known = fan.left().map(({ name }) => store.mediaUntil(name));
+  const since = Math.min(...known.map((until) => until ?? -1));
+  const rows = since < 0 ? everything(run) : changedSince(run, since - overlap);
+  const wanted = lackedBy(rows, run, group);
+  try {
+    for (let first = await wanted.next(); first.done !== true; first = await wanted.next()) await onePack(run, group, first.value, wanted);
+  } catch (error) {
+    // Others go on without a group that is lost.
+    if (fan.left(group).length > 0 || fan.left().length === 0) throw error;
+  }
+}
+
+/** Media that all of a group lack, and nobody else. */
+async function* lackedBy(rows: AsyncIterable<Media>, { fan, store, smaller }: Run, group: readonly Destination[]): AsyncGenerator<Media> {
+  for await (const media of rows) {
+    const lacking = fan.left().filter(({ name }) => !store.hasMedia(name, media.id));
+    const wanting = fan.left(group);
+    if (lacking.length === wanting.length && wanting.every((destination) => lacking.includes(destination))) yield media;
+    else if (lacking.length > 0 && lacking.length < fan.left().length) smaller.set(lacking.map(({ name }) => name).join(' '), lacking);
+  }
+}
+
+async function onePack(run: Run, group: readonly Destination[], first: Media, rest: AsyncIterator<Media>): Promise<void> {
+  const { id, fan, stack, store, epoch, mediaPath, results, signal } = run;
   const taken: Media[] = [];
   async function* paths(): AsyncGenerator<string> {
     let bytes = 0;
     for (let next: Media | null = first; next !== null;) {
-      const group: Media[] = [];
-      while (next !== null && group.length < 64) {
-        group.push(next);
+      const together: Media[] = [];
+      while (next !== null && together.length < 64) {
+        together.push(next);
         bytes += next.bytes;
         next = null;
-        if (bytes >= packBytes || taken.length + group.length >= packMedia) break;
+        if (bytes >= packBytes || taken.length + together.length >= packMedia) break;
         const more = await rest.next();
         next = more.done === true ? null : more.value;
       }
-      taken.push(...group);
-      for (const found of await Promise.all(group.map((media) => stack.mediaPaths(media.id)))) yield* found;
+      taken.push(...together);
+      for (const found of await Promise.all(together.map((media) => stack.mediaPaths(media.id)))) yield* found;
     }
   }
-  const name = `${id}/media/pack-${String(number).padStart(4, '0')}`;
+  run.packs += 1;
+  const name = `${id}/media/pack-${String(run.packs).padStart(4, '0')}`;
   const stream = stack.tarMedia(mediaPath, paths(), signal);
-  const pack = await sealInto(destination, `${name}.tar.age`, stream, [epoch.recipient]);
+  const pack = await sealInto(fan.to(group), `${name}.tar.age`, stream, [epoch.recipient]);
   const files = await stream.files;
   const byPath = new Map(files.map((file) => [file.path, file]));
+  const bytesOf = files.reduce((sum, { bytes }) => sum + bytes, 0);
+  const problems: { media: Media; problem: 'missing' | 'wrong' }[] = [];
   for (const media of taken) {
     const file = byPath.get(contentPath(media.id));
     const problem =
@@ -101,12 +137,17 @@ async function onePack(
         : file.bytes !== media.bytes || (media.sha256 !== null && file.sha256 !== media.sha256)
           ? 'wrong'
           : null;
-    if (problem === null) continue;
-    result[problem] += 1;
-    if (result.examples.length < examplesAtMost) result.examples.push(media.id);
+    if (problem !== null) problems.push({ media, problem });
   }
-  result.newFiles += files.length;
-  result.newBytes += files.reduce((sum, { bytes }) => sum + bytes, 0);
+  for (const destination of group) {
+    const result = results.get(destination) ?? emptyResult();
+    result.newFiles += files.length;
+    result.newBytes += bytesOf;
+    for (const { media, problem } of problems) {
+      result[problem] += 1;
+      if (result.examples.length < examplesAtMost) result.examples.push(media.id);
+    }
+  }
   async function* lines(): AsyncGenerator<Uint8Array> {
     for (let at = 0; at < files.length; at += page)
       yield await Promise.resolve(
@@ -118,7 +159,7 @@ async function onePack(
         ),
       );
   }
-  const index = await sealInto(destination, `${name}.files.age`, ownOutput('list', lines, signal), [epoch.recipient]);
+  const index = await sealInto(fan.to(group), `${name}.files.age`, ownOutput('list', lines, signal), [epoch.recipient]);
   const { bytes, sha256 } = pack.source;
   const row: PackRow = {
     name: `${name}.tar.age`,
@@ -130,18 +171,21 @@ async function onePack(
   };
   // What has no file is looked for again by every run.
   const held = taken.filter((media) => byPath.has(contentPath(media.id)));
-  store.addPack(
-    destination.name,
-    id,
-    row,
-    held.map((media) => media.id),
-  );
+  store.transaction(() => {
+    for (const destination of fan.left(group))
+      store.addPack(
+        destination.name,
+        id,
+        row,
+        held.map((media) => media.id),
+      );
+  });
 }
 
 const contentPath = (id: string): string => `local_content/${id.slice(0, 2)}/${id.slice(2, 4)}/${id.slice(4)}`;
 
 /** Packs that somebody removed from the destination: their media are copied again. */
-async function forgetLostPacks({ destination, store }: MediaOptions): Promise<void> {
+async function forgetLostPacks(destination: Destination, store: BackupStore): Promise<void> {
   for (const pack of store.packs(destination.name)) {
     const [size, indexSize] = await Promise.all([destination.size(pack.name), destination.size(pack.index.name)]);
     if (size === pack.stored.bytes && indexSize === pack.index.stored.bytes) continue;
@@ -150,16 +194,12 @@ async function forgetLostPacks({ destination, store }: MediaOptions): Promise<vo
   }
 }
 
-async function* unknown(rows: AsyncIterable<Media>, store: BackupStore, destination: string): AsyncGenerator<Media> {
-  for await (const media of rows) if (!store.hasMedia(destination, media.id)) yield media;
-}
-
 const ours = 'url_cache IS NULL AND media_length IS NOT NULL';
 const columns = (schemaVersion: number): string =>
   `media_id, created_ts, media_length, ${schemaVersion >= hashesSince ? 'sha256' : 'NULL AS sha256'}`;
 
 /** By the primary key, a page a query: no view of the database is held for the hours that a first copy may take. */
-async function* everything({ stack, schemaVersion }: MediaOptions): AsyncGenerator<Media> {
+async function* everything({ stack, schemaVersion }: Run): AsyncGenerator<Media> {
   for (let after = ''; ;) {
     const rows = await query(
       stack,
@@ -172,7 +212,7 @@ async function* everything({ stack, schemaVersion }: MediaOptions): AsyncGenerat
   }
 }
 
-async function* changedSince({ stack, schemaVersion }: MediaOptions, since: number): AsyncGenerator<Media> {
+async function* changedSince({ stack, schemaVersion }: Run, since: number): AsyncGenerator<Media> {
   const rows = await query(
     stack,
     `SELECT ${columns(schemaVersion)} FROM local_media_repository WHERE created_ts >= ${Math.trunc(since)} AND ${ours} ORDER BY created_ts`,

@@ -19,7 +19,7 @@ export interface SealedObject {
  * @throws Failure `backup.source-failed`, and those of the destination
  */
 export async function sealInto(
-  destination: Destination,
+  destination: Pick<Destination, 'put'>,
   name: string,
   source: SourceStream,
   recipients: readonly string[],

@@ -4,7 +4,7 @@ import { asFailure, Failure } from '../failures/failure.ts';
 import type { DatabaseFacts, Snapshot, Stack } from '../stack/stack.ts';
 import type { RestorePart, RestoreRow, RestoreState, RestoreStore } from '../store/restores.ts';
 import type { Log } from '../telemetry/log.ts';
-import { idAt, type Backups } from './backups.ts';
+import { idAt, type Backups, type KnownBackup } from './backups.ts';
 import { assertFits, prepare, unlock } from './prepare.ts';
 
 export interface RestoresOptions {
@@ -79,19 +79,32 @@ export class Restores {
     for (let at = this.#options.clock.now(); ; at += 1000) if (this.#options.store.get(idAt(at)) === null) return idAt(at);
   }
 
-  /** Looks at the manifest alone. @throws Failure `restore.refused`, `backup.*` */
+  /**
+   * Looks at the manifest alone, in the first of these places that has one that can be read.
+   *
+   * @throws Failure `restore.refused`; `backup.*`, as the first place said, where none has
+   */
   async check(
-    backup: string,
-    destinationName: string,
+    places: readonly { id: string; destination: string }[],
     parts: readonly RestorePart[],
     signer: string | null,
-  ): Promise<{ databaseAt: string; live: DatabaseFacts | null }> {
+  ): Promise<{ row: { id: string; destination: string }; databaseAt: string; live: DatabaseFacts | null }> {
     const stack = this.#options.stack();
     const backups = this.#options.backups();
-    const { manifest } = await backups.read(backup, backups.destination(destinationName), signer);
-    const live = await stack.databaseFacts().catch((error: unknown) => noDatabaseYet(error));
-    assertFits(manifest, await stack.facts(), live, parts);
-    return { databaseAt: manifest.databaseAt, live };
+    const failed: unknown[] = [];
+    for (const row of places) {
+      let read: KnownBackup;
+      try {
+        read = await backups.read(row.id, backups.destination(row.destination), signer);
+      } catch (error) {
+        failed.push(error);
+        continue;
+      }
+      const live = await stack.databaseFacts().catch((error: unknown) => noDatabaseYet(error));
+      assertFits(read.manifest, await stack.facts(), live, parts);
+      return { row, databaseAt: read.manifest.databaseAt, live };
+    }
+    throw failed[0];
   }
 
   /**

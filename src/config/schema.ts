@@ -206,7 +206,7 @@ const backup = section({
       }),
     )
     .default({})
-    .describe('Where backups go; the first one is where `backup create` puts them when it is told nothing.')
+    .describe('Where backups go: each one goes to all of these. One that is proven in two is safe.')
     .meta({ example: { disk: { directory: '/mnt/backup/matrix' } } }),
   keys: section({
     recipients: z

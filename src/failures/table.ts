@@ -289,6 +289,10 @@ export const failureTable = {
     'The backup was made, and does not hold what the database held.',
     'Keep an older one. The reason stands in the message; it may be a fault of Steward or of the disk.',
   ),
+  'backup.not-everywhere': failed(
+    'The backup is not in every destination that it was made for.',
+    'It can be restored from where it is. What each destination said stands in the message.',
+  ),
   'backup.no-key': refused(
     'Steward has no key that opens the backup.',
     'An admin opens it by hand (docs/restore-by-hand.md); with `backup.keys.identity_file` Steward can.',

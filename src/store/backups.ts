@@ -110,6 +110,11 @@ export class BackupStore {
     return row === undefined ? null : backupOf(row);
   }
 
+  /** Whether any destination has, or had, something of this id. */
+  isTaken(id: string): boolean {
+    return this.#store.database.prepare('SELECT 1 FROM backups WHERE id = ?').get(id) !== undefined;
+  }
+
   /** Newest first. */
   list(state: BackupState): BackupRow[] {
     return this.#store.database.prepare('SELECT * FROM backups WHERE state = ? ORDER BY id DESC, destination').all(state).map(backupOf);

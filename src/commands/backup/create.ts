@@ -1,28 +1,27 @@
 import { z } from 'zod';
+import { isSafe, notEverywhere } from '../../backup/backups.ts';
 import { Failure } from '../../failures/failure.ts';
-import { fields, text, type Part } from '../../reply/parts.ts';
+import { fields, text, type Line, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
 import { defineWrite } from '../define.ts';
-import { contentWords, destinationArgument, levelText, objectWords } from './shared.ts';
-
-/** A dump is this much smaller than its database, at the least: what is certainly too little space is refused before. */
-const atLeastSmaller = 8;
+import { contentWords, destinationArgument, levelText, objectWords, safeText } from './shared.ts';
 
 export const backupCreate = defineWrite({
   name: 'backup create',
   summary: 'Back up database, media, signing key, configuration and secrets, sealed to the admins, and prove it.',
   details: [
+    'It goes to every destination of the configuration, from one dump; `--to` names one. A destination that fails does so alone: the others have the backup, and `backup.not-everywhere` says which has not. Proven in two destinations it is safe.',
     'Media that the destination has already are not copied again. The backup counts when its manifest is written, which is last; whatever fails before takes all of it away.',
     'Then the dump is read back, restored into a database that is thrown away, and compared with what the homeserver held: content L3. `backup.not-proven` means that the backup is there and is not what it should be.',
   ],
   tier: 'change',
   lock: 'backup',
   bulk: false,
-  args: z.strictObject({ to: destinationArgument }),
+  args: z.strictObject({ to: destinationArgument.describe('Name of the only destination; all when left out.') }),
   result: z.object({
     id: z.string(),
-    destination: z.string(),
-    place: z.string(),
+    destinations: z.array(z.object({ name: z.string(), place: z.string(), objectLevel: z.number().nullable() })),
+    safe: z.boolean(),
     bytes: z.number(),
     databaseBytes: z.number(),
     newMedia: z.number(),
@@ -33,53 +32,68 @@ export const backupCreate = defineWrite({
     contentLevel: z.number(),
     contentMissing: z.string().nullable(),
     rows: z.number(),
-    objectLevel: z.number().nullable(),
     seconds: z.number(),
     proofSeconds: z.number(),
   }),
   examples: ['backup create'],
 
   async plan({ backups, stack }, args) {
-    const destination = backups.destination(args.to);
-    const [facts, database, free] = await Promise.all([stack.facts(), stack.databaseFacts(), destination.free()]);
-    const needed = Math.max(database.bytes / atLeastSmaller, backups.last(destination)?.bytes ?? 0);
-    if (free !== null && free < needed)
+    const destinations = backups.destinations(args.to);
+    const [facts, database, free] = await Promise.all([
+      stack.facts(),
+      stack.databaseFacts(),
+      Promise.all(destinations.map((destination) => destination.free())),
+    ]);
+    const lacking = destinations.filter((destination, n) => (free[n] ?? Infinity) < backups.needed(destination, database.bytes));
+    if (lacking.length === destinations.length)
       throw new Failure('backup.destination-full', {
-        attempted: `back up to ${destination.name}`,
-        reason: `${destination.place} has ${sizeText(free)} free, and about ${sizeText(needed)} are needed`,
+        attempted: `back up to ${lacking.map(({ name }) => name).join(', ')}`,
+        reason: destinations
+          .map((destination, n) => {
+            const needed = backups.needed(destination, database.bytes);
+            return `${destination.place} has ${sizeText(free[n] ?? 0)} free, and about ${sizeText(needed)} are needed`;
+          })
+          .join('; '),
         hint: 'Make space there, or name another place with `--to`.',
       });
     await backups.keys.current();
-    const id = backups.nextId(destination);
+    const id = backups.nextId();
     return {
-      targets: [{ id: `destination ${destination.name}` }, { id: `backup ${id}` }],
+      targets: [...destinations.map(({ name }) => ({ id: `destination ${name}` })), { id: `backup ${id}` }],
       changes: [
-        [
-          'back up ',
-          { strong: facts.serverName },
-          ` (database of ${sizeText(database.bytes)}, and media that are new) to ${destination.name}, `,
-          { code: destination.place },
-        ],
+        ['back up ', { strong: facts.serverName }, ` (database of ${sizeText(database.bytes)}, and media that are new)`],
+        ...destinations.map(({ name, place }): Line => [`to ${name}, `, { code: place }]),
       ],
-      data: { id, destination: destination.name },
+      data: { id, destinations: destinations.map(({ name }) => name) },
     };
   },
 
   async run({ backups, stack, signal }, data) {
-    await backups.create(data.id, backups.destination(data.destination), stack, signal);
+    await backups.create(data.id, data.destinations, stack, signal);
     return {};
   },
 
   async readBack({ backups }, data) {
-    const destination = backups.destination(data.destination);
-    const row = backups.list().find(({ id, destination: at }) => id === data.id && at === data.destination);
-    if (row === undefined) return null;
-    const { manifest, proof } = await backups.read(data.id, destination);
+    const rows = backups.list().filter(({ id }) => id === data.id);
+    if (rows.length === 0) return null;
+    const missing = data.destinations.filter((name) => rows.every(({ destination }) => destination !== name));
+    if (missing.length > 0)
+      throw notEverywhere(
+        data.id,
+        rows,
+        missing.map((name) => ({ name, reason: 'it has no such backup' })),
+      );
+    const [row] = backups.all(data.id);
+    const { manifest, proof } = await backups.read(data.id, backups.destination(row.destination));
     const database = manifest.objects.find(({ role }) => role === 'database');
     return {
       id: data.id,
-      destination: data.destination,
-      place: destination.place,
+      destinations: backups.all(data.id).map(({ destination, objectLevel }) => ({
+        name: destination,
+        place: backups.destination(destination).place,
+        objectLevel,
+      })),
+      safe: isSafe(rows),
       bytes: row.bytes ?? 0,
       databaseBytes: database?.stored.bytes ?? 0,
       newMedia: manifest.media.newFiles,
@@ -90,7 +104,6 @@ export const backupCreate = defineWrite({
       contentLevel: proof?.content.level ?? 1,
       contentMissing: proof === null ? 'Steward was stopped before it could prove it' : proof.content.missing,
       rows: proof?.content.rows ?? 0,
-      objectLevel: row.objectLevel,
       seconds: Math.round((Date.parse(manifest.finishedAt) - Date.parse(manifest.startedAt)) / 100) / 10,
       proofSeconds: proof?.content.seconds ?? 0,
     };
@@ -99,7 +112,11 @@ export const backupCreate = defineWrite({
   reply: (result): Part[] => [
     text({ strong: 'Backed up' }, ` as ${result.id}: ${sizeText(result.bytes)} in ${result.seconds} s.`),
     fields(
-      ['in', [`${result.destination}, `, { code: result.place }]],
+      ...result.destinations.map(({ name, place, objectLevel }): [string, Line] => [
+        'in',
+        [`${name}, `, { code: place }, `: stored ${levelText(objectLevel, objectWords, 'not looked at')}`],
+      ]),
+      ['safe', [safeText(result.safe)]],
       ['database', [sizeText(result.databaseBytes)]],
       ['media', [`${result.newMedia} new of ${result.media} files`]],
       ['media without a file', result.mediaMissing === 0 ? undefined : [String(result.mediaMissing)]],
@@ -112,7 +129,6 @@ export const backupCreate = defineWrite({
           result.contentMissing === null ? '' : `; not further: ${result.contentMissing}`,
         ],
       ],
-      ['stored', [levelText(result.objectLevel, objectWords, 'not looked at')]],
     ),
     text('Look at it with ', { command: `backup info ${result.id}` }, '.'),
   ],

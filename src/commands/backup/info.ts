@@ -1,8 +1,9 @@
 import { z } from 'zod';
-import { fields, text, type Part } from '../../reply/parts.ts';
+import { fields, text, type Line, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
 import { defineRead } from '../define.ts';
-import { backupArgument, contentWords, destinationArgument, levelText, objectWords } from './shared.ts';
+import { isSafe } from '../../backup/backups.ts';
+import { backupArgument, contentWords, destinationArgument, levelText, objectWords, placed, placedShape, safeText } from './shared.ts';
 
 export const backupInfo = defineRead({
   name: 'backup info',
@@ -14,6 +15,8 @@ export const backupInfo = defineRead({
     id: z.string(),
     destination: z.string(),
     place: z.string(),
+    destinations: z.array(placedShape),
+    safe: z.boolean(),
     serverName: z.string(),
     database: z.string(),
     schemaVersion: z.number(),
@@ -36,14 +39,15 @@ export const backupInfo = defineRead({
   examples: ['backup info latest'],
 
   async read({ backups }, args) {
-    const row = backups.find(args.backup, args.from);
-    const destination = backups.destination(row.destination);
-    const { manifest, proof } = await backups.read(row.id, destination);
+    const { row, destination, manifest, proof } = await backups.readFromAny(backups.all(args.backup, args.from));
+    const everywhere = backups.all(row.id);
     const { server, media } = manifest;
     return {
       id: row.id,
       destination: row.destination,
       place: destination.place,
+      destinations: everywhere.map(placed),
+      safe: isSafe(everywhere),
       serverName: server.name,
       database: `${server.database.kind === 'pg_dump' ? 'PostgreSQL' : 'SQLite'} ${server.database.version}`,
       schemaVersion: server.database.schemaVersion,
@@ -69,7 +73,12 @@ export const backupInfo = defineRead({
     text({ strong: `Backup ${result.id}` }, ` of ${result.serverName}`),
     fields(
       ['taken', [{ time: Date.parse(result.databaseAt) }]],
-      ['in', [`${result.destination}, `, { code: `${result.place}/${result.id}` }]],
+      ['read in', [`${result.destination}, `, { code: `${result.place}/${result.id}` }]],
+      ...result.destinations.map(({ name, objectLevel }): [string, Line] => [
+        `stored in ${name}`,
+        [levelText(objectLevel, objectWords, 'not proven; see backup verify')],
+      ]),
+      ['safe', [safeText(result.safe)]],
       ['size', [`${sizeText(result.bytes)} in ${result.objects} objects`]],
       ['database', [`${result.database}, schema ${result.schemaVersion}`]],
       ['media', [`${result.media} files, ${sizeText(result.mediaBytes)}`]],
@@ -80,7 +89,6 @@ export const backupInfo = defineRead({
         'content',
         [levelText(result.contentLevel, contentWords, ''), result.contentMissing === null ? '' : `; not further: ${result.contentMissing}`],
       ],
-      ['stored', [levelText(result.objectLevel, objectWords, 'not proven; see backup verify')]],
       ['signed by', [{ code: result.signer }]],
       ['opened by', [result.keys === 'mounted' ? 'Steward, and each admin with a key' : 'each admin with a key; Steward cannot']],
     ),

@@ -2,11 +2,15 @@ import { z } from 'zod';
 import { table, text, type Line } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
 import { defineList } from '../define.ts';
+import { isSafe } from '../../backup/backups.ts';
 import { pageArguments, pageOf } from '../paging.ts';
+import { placed, placedShape } from './shared.ts';
 
 const row = z.object({
   id: z.string(),
-  destination: z.string(),
+  /** Those that have it, the best proven first. */
+  destinations: z.array(placedShape),
+  safe: z.boolean(),
   databaseAt: z.string(),
   bytes: z.number(),
   contentLevel: z.number(),
@@ -17,7 +21,7 @@ const row = z.object({
 
 export const backupList = defineList({
   name: 'backup list',
-  summary: 'List backups, newest first, with what is proven of their content and of what is stored.',
+  summary: 'List backups, newest first, with where they are, and what is proven of their content and of what is stored.',
   tier: 'read',
   lock: 'none',
   args: z.strictObject(pageArguments),
@@ -26,16 +30,20 @@ export const backupList = defineList({
 
   async *list({ backups }, args, all) {
     yield await Promise.resolve(
-      pageOf(backups.list(), args, all, (backup) => ({
-        id: backup.id,
-        destination: backup.destination,
-        databaseAt: new Date(backup.databaseAt ?? backup.startedAt).toISOString(),
-        bytes: backup.bytes ?? 0,
-        contentLevel: backup.contentLevel ?? 1,
-        objectLevel: backup.objectLevel,
-        provenAt: backup.provenAt === null ? null : new Date(backup.provenAt).toISOString(),
-        pinned: backup.pinned,
-      })),
+      pageOf(backups.grouped(), args, all, (rows) => {
+        const [backup] = rows;
+        return {
+          id: backup.id,
+          destinations: rows.map(placed),
+          safe: isSafe(rows),
+          databaseAt: new Date(backup.databaseAt ?? backup.startedAt).toISOString(),
+          bytes: backup.bytes ?? 0,
+          contentLevel: backup.contentLevel ?? 1,
+          objectLevel: backup.objectLevel,
+          provenAt: backup.provenAt === null ? null : new Date(backup.provenAt).toISOString(),
+          pinned: rows.some(({ pinned }) => pinned),
+        };
+      }),
     );
   },
 
@@ -45,13 +53,17 @@ export const backupList = defineList({
     return [
       text({ strong: 'Backups' }, `: ${page.total ?? page.rows.length}`),
       table(
-        [{ title: 'Backup' }, { title: 'Taken' }, { title: 'Size', align: 'right' }, { title: 'Content' }, { title: 'Stored' }],
+        [{ title: 'Backup' }, { title: 'Taken' }, { title: 'Size', align: 'right' }, { title: 'Content' }, { title: 'Stored in' }],
         page.rows.map((backup): Line[] => [
-          [{ code: backup.id }, ` ${backup.destination}${backup.pinned ? ' 📌' : ''}`],
+          [{ code: backup.id }, `${backup.safe ? ' 🛡' : ''}${backup.pinned ? ' 📌' : ''}`],
           [{ time: Date.parse(backup.databaseAt) }],
           [sizeText(backup.bytes)],
           [`content L${backup.contentLevel}`],
-          [backup.objectLevel === null ? '❌ stored not proven' : `stored L${backup.objectLevel}`],
+          [
+            backup.destinations
+              .map(({ name, objectLevel }) => (objectLevel === null ? `❌ ${name} not proven` : `${name} L${objectLevel}`))
+              .join(', '),
+          ],
         ]),
       ),
       ...more,

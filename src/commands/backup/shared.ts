@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { BackupRow } from '../../store/backups.ts';
 
 export const backupArgument = z
   .string()
@@ -10,7 +11,7 @@ export const destinationArgument = z
   .string()
   .min(1, 'not empty')
   .optional()
-  .describe('Name of a destination; the first one of the configuration when left out.')
+  .describe('Name of a destination; when left out, where the backup is best proven.')
   .meta({ value: 'DESTINATION' });
 
 /** What each level of content means: what was copied. */
@@ -30,3 +31,14 @@ export const objectWords: Readonly<Record<number, string>> = {
 export function levelText(level: number | null, words: Readonly<Record<number, string>>, none: string): string {
   return level === null ? none : `L${level}, ${words[level] ?? ''}`;
 }
+
+export const safeText = (safe: boolean): string => (safe ? 'yes: proven in two destinations' : 'no: proven in fewer than two destinations');
+
+/** Where a backup lies, for `--json`. */
+export const placedShape = z.object({ name: z.string(), objectLevel: z.number().nullable(), pinned: z.boolean() });
+
+export const placed = ({ destination, objectLevel, pinned }: BackupRow): z.output<typeof placedShape> => ({
+  name: destination,
+  objectLevel,
+  pinned,
+});

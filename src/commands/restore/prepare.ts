@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { Destination } from '../../backup/destinations/destination.ts';
 import { Failure } from '../../failures/failure.ts';
 import { fields, list, text, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
@@ -13,9 +14,9 @@ const signerArgument = z
   .describe('Of a backup that another Steward made, such as that of a server that is lost: its public key.')
   .meta({ value: 'KEY' });
 
-/** Not in this catalogue: it is found by its id alone. */
-function foreign(id: string, destination: string): { id: string; destination: string } {
-  if (id !== 'latest') return { id, destination };
+/** Not in this catalogue: it is looked for by its id alone. */
+function foreign(id: string, destinations: readonly Destination[]): { id: string; destination: string }[] {
+  if (id !== 'latest') return destinations.map(({ name }) => ({ id, destination: name }));
   throw new Failure('usage.invalid-value', {
     reason: 'of another Steward’s backups the id must be given',
     hint: 'Its folder in the destination is named so.',
@@ -59,28 +60,33 @@ export const restorePrepare = defineWrite({
   examples: ['restore prepare latest --yes'],
 
   async plan({ backups, restores, stack, requester }, args) {
-    const row =
-      args.signer === undefined ? backups.find(args.backup, args.from) : foreign(args.backup, backups.destination(args.from).name);
+    const rows = args.signer === undefined ? backups.all(args.backup, args.from) : foreign(args.backup, backups.destinations(args.from));
     const parts = partsIn(args.only);
     const open = restores.open();
     if (open !== null && open.state !== 'prepared' && open.state !== 'undone')
       throw new Failure('restore.state', {
-        attempted: `prepare ${row.id}`,
+        attempted: `prepare ${args.backup}`,
         reason: `the restore ${open.id} is ${open.state}`,
         hint: '`restore undo` or `restore finish` ends it.',
       });
     // In the shell a key may come with the command.
     if (backups.keys.identity === null && requester.kind === 'person')
       throw new Failure('backup.no-key', {
-        attempted: `open ${row.id}`,
+        attempted: `open ${args.backup}`,
         hint: 'In the shell: `steward restore prepare … --identity-file my.key`.',
       });
-    const { databaseAt } = await restores.check(row.id, row.destination, parts, args.signer ?? null);
+    const { row, databaseAt } = await restores.check(rows, parts, args.signer ?? null);
     const facts = await stack.facts();
     return {
       targets: [{ id: `backup ${row.id}` }, { id: `destination ${row.destination}` }],
       changes: [
-        ['load ', { strong: row.id }, ' of ', { time: Date.parse(databaseAt) }, ` beside ${facts.serverName}: ${parts.join(', ')}`],
+        [
+          'load ',
+          { strong: row.id },
+          ' of ',
+          { time: Date.parse(databaseAt) },
+          ` from ${row.destination} beside ${facts.serverName}: ${parts.join(', ')}`,
+        ],
         ...(open === null ? [] : [[`remove the copy of the restore ${open.id}, which is ${open.state}`]]),
       ],
       data: { backup: row.id, destination: row.destination, parts, replaces: open?.id ?? null, signer: args.signer ?? null },

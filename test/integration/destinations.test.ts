@@ -1,0 +1,345 @@
+import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
+import { createHash } from 'node:crypto';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+import { ensureAge, makeAgeKey } from '../../kit/age.ts';
+import { startProxy, type Proxy, type ProxiedRequest } from '../../kit/proxy.ts';
+import { startS3, type S3 } from '../../kit/s3.ts';
+import { startSynapse, type Account, type Synapse } from '../../kit/synapse.ts';
+import { tokenise } from '../../src/commands/grammar/tokenise.ts';
+import { Reloadable } from '../../src/config/reloadable.ts';
+import { openCore, type Core } from '../../src/core.ts';
+import { silentLog } from '../../src/telemetry/log.ts';
+import type { ShellMessage } from '../../src/terminal/session.ts';
+
+/** One homeserver, a folder and a bucket: what each has is read on the disk, past the code under test. */
+
+jest.setTimeout(60_000);
+
+const bucket = 'backups';
+
+let dir: string;
+let disk: string;
+/** The folder that is the bucket. */
+let cloud: string;
+let s3: S3;
+let proxy: Proxy;
+let synapse: Synapse;
+let alice: Account;
+let recipient: string;
+let core: Core;
+
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'destinations-'));
+  disk = join(dir, 'disk');
+  [s3] = await Promise.all([startS3(), ensureAge()]);
+  cloud = join(s3.root, bucket);
+  proxy = await startProxy(s3.url);
+  const eye = new S3Client({
+    endpoint: s3.url,
+    region: s3.region,
+    forcePathStyle: true,
+    credentials: { accessKeyId: s3.accessKeyId, secretAccessKey: s3.secretAccessKey },
+  });
+  await eye.send(new CreateBucketCommand({ Bucket: bucket }));
+  eye.destroy();
+  synapse = await startSynapse({ dir: join(dir, 'synapse'), serverName: 'example.org' });
+  alice = await synapse.register({ localpart: 'alice', admin: true });
+  await upload('one');
+  for (const [name, content] of [
+    ['token', alice.accessToken],
+    ['s3-secret', s3.secretAccessKey],
+  ] as const)
+    writeFileSync(join(dir, name), content, { mode: 0o600 });
+  recipient = await makeAgeKey(join(dir, 'my.key'));
+  await makeAgeKey(join(dir, 'own.key'));
+  chmodSync(join(dir, 'own.key'), 0o600);
+  core = await openSteward();
+}, 180_000);
+
+afterEach(() => {
+  proxy.assertAllReached();
+});
+
+afterAll(async () => {
+  core.close();
+  await synapse.dispose();
+  await proxy.stop();
+  await s3.dispose();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+function openSteward(more: Record<string, unknown> = {}): Promise<Core> {
+  const place = {
+    ...{ endpoint: proxy.url, region: s3.region, bucket, access_key_id: s3.accessKeyId, secret_access_key_file: 's3-secret' },
+  };
+  writeFileSync(
+    join(dir, 'steward.yaml'),
+    stringify({
+      data_dir: 'data',
+      homeserver: { url: synapse.url, server_name: 'example.org', user_id: alice.userId, access_token_file: 'token' },
+      stack: { homeserver_config: [synapse.configPath] },
+      backup: {
+        destinations: { disk: { directory: disk }, cloud: { s3: place } },
+        keys: { recipients: [recipient], identity_file: 'own.key' },
+      },
+      ...more,
+    }),
+  );
+  return openCore(new Reloadable(join(dir, 'steward.yaml'), {}), silentLog);
+}
+
+async function upload(content: string): Promise<void> {
+  await fetch(`${synapse.url}/_matrix/media/v3/upload`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${alice.accessToken}`, 'content-type': 'text/plain' },
+    body: content,
+  });
+}
+
+type Reply = Extract<ShellMessage, { type: 'reply' }>;
+
+/** Yes to every prompt; nobody else is asked. */
+async function steward(line: string): Promise<Reply & { said: string }> {
+  const tokens = tokenise(line);
+  if (!Array.isArray(tokens)) throw new Error(line);
+  const session = core.session();
+  let reply: Reply | undefined;
+  for await (const message of session.run({ words: tokens.map(({ value }) => value), items: null, secrets: {}, breakGlass: 'test' })) {
+    if (message.type === 'prompt') await session.decide(message.jobId, true);
+    if (message.type === 'reply') reply = message;
+  }
+  if (reply === undefined) throw new Error('no reply');
+  return { ...reply, said: JSON.stringify(reply.parts) };
+}
+
+/** What a read answers with `--json`. */
+async function asked(line: string): Promise<unknown> {
+  let json = '';
+  for await (const message of core.session().run({ words: [...line.split(' '), '--json'], items: null, secrets: {} }))
+    if (message.type === 'data') json += message.chunk;
+  return JSON.parse(json) as unknown;
+}
+
+interface Listed {
+  id: string;
+  safe: boolean;
+  destinations: { name: string; objectLevel: number | null }[];
+}
+const listed = async (): Promise<Listed[]> => (await asked('backup list')) as Listed[];
+const newest = async (): Promise<Listed | undefined> => (await listed())[0];
+
+const filesIn = (place: string): string[] =>
+  existsSync(place)
+    ? readdirSync(place, { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile())
+        .map((entry) => join(entry.parentPath, entry.name).slice(place.length + 1))
+        // versitygw keeps what it has not put together yet in a folder of its own.
+        .filter((name) => !name.startsWith('.sgwtmp'))
+        .sort()
+    : [];
+const idsIn = (place: string): string[] => [...new Set(filesIn(place).map((name) => name.split('/')[0] ?? ''))];
+
+interface Manifest {
+  objects: { role: string; name: string; stored: { sha256: string } }[];
+  epochs: { object: string; stored: { sha256: string } }[];
+  media: { files: number; newFiles: number };
+}
+const manifestOf = (place: string, id: string): Manifest => JSON.parse(readFileSync(join(place, id, 'manifest.json'), 'utf8')) as Manifest;
+
+/** Every object that a manifest names is there, and is what was stored. */
+function assertWhole(place: string, id: string): void {
+  const { objects, epochs } = manifestOf(place, id);
+  for (const { name, stored } of [...objects, ...epochs.map(({ object, stored: at }) => ({ name: object, stored: at }))])
+    expect({
+      name,
+      sha256: createHash('sha256')
+        .update(readFileSync(join(place, name)))
+        .digest('hex'),
+    }).toEqual({
+      name,
+      sha256: stored.sha256,
+    });
+}
+
+const isPutOf =
+  (what: string) =>
+  ({ method, path }: Readonly<ProxiedRequest>): boolean =>
+    method === 'PUT' && path.includes(what);
+
+let first: string;
+
+describe('backup create', () => {
+  test('goes to each destination from one dump, and is safe', async () => {
+    const reply = await steward('backup create');
+    expect(reply).toMatchObject({ outcome: 'done', result: { safe: true, contentLevel: 3 } });
+    [first = ''] = idsIn(disk);
+    expect(filesIn(cloud)).toEqual(filesIn(disk));
+    for (const place of [disk, cloud]) assertWhole(place, first);
+    for (const { name } of manifestOf(disk, first).objects)
+      expect(readFileSync(join(cloud, name)).equals(readFileSync(join(disk, name)))).toBe(true);
+    expect(await listed()).toMatchObject([
+      {
+        id: first,
+        safe: true,
+        destinations: [
+          { name: 'disk', objectLevel: 1 },
+          { name: 'cloud', objectLevel: 1 },
+        ],
+      },
+    ]);
+  });
+
+  test('with --to goes to one, and is not safe', async () => {
+    await upload('two');
+    expect(await steward('backup create --to cloud')).toMatchObject({ outcome: 'done', result: { safe: false } });
+    const id = idsIn(cloud).at(-1) ?? '';
+    expect([idsIn(cloud), idsIn(disk)]).toEqual([[first, id], [first]]);
+    expect(manifestOf(cloud, id).media).toMatchObject({ files: 2, newFiles: 1 });
+    expect(await listed()).toMatchObject([{ id, safe: false, destinations: [{ name: 'cloud' }] }, { id: first }]);
+  });
+
+  test('takes to each destination what only it lacks, under names that no other object has', async () => {
+    await upload('three');
+    expect(await steward('backup create')).toMatchObject({ outcome: 'done', result: { safe: true } });
+    const id = idsIn(cloud).at(-1) ?? '';
+    expect(manifestOf(cloud, id).media).toMatchObject({ files: 3, newFiles: 1 });
+    expect(manifestOf(disk, id).media).toMatchObject({ files: 3, newFiles: 2 });
+    for (const place of [disk, cloud]) assertWhole(place, id);
+    const packs = (place: string): string[] =>
+      filesIn(place).filter((name) => name.startsWith(`${id}/media/`) && name.endsWith('.tar.age'));
+    expect(packs(cloud)).toEqual([`${id}/media/pack-0001.tar.age`]);
+    expect(packs(disk)).toEqual([`${id}/media/pack-0001.tar.age`, `${id}/media/pack-0002.tar.age`]);
+  });
+});
+
+describe('a destination that fails', () => {
+  test.each<[string, string]>([
+    ['with the dump', 'database/'],
+    ['with media', 'media/'],
+    ['with the keys', 'keys/'],
+    ['with the manifest', 'manifest.json'],
+  ])('%s leaves nothing there, and the backup in the other', async (_, what) => {
+    await upload(what);
+    const before = filesIn(cloud);
+    const fault = proxy.fault({
+      name: what,
+      match: isPutOf(what),
+      action: { status: 403, body: '<Error><Code>AccessDenied</Code></Error>' },
+      times: Infinity,
+    });
+    const reply = await steward('backup create');
+    fault.remove();
+    expect(reply).toMatchObject({ outcome: 'failed', errorId: 'backup.not-everywhere' });
+    expect(reply.said).toContain('AccessDenied (403)');
+    const id = idsIn(disk).at(-1) ?? '';
+    expect(reply.said).toContain(`${id} is in disk, proven`);
+    assertWhole(disk, id);
+    expect(filesIn(cloud)).toEqual(before);
+    expect(await newest()).toMatchObject({ id, safe: false, destinations: [{ name: 'disk' }] });
+    expect(core.store.database.prepare("SELECT count(*) AS n FROM backups WHERE state = 'making'").get()).toEqual({ n: 0 });
+    const audited = core.store.database.prepare("SELECT record FROM audit WHERE record LIKE '%backup.not-everywhere%'").all();
+    expect(audited.length).toBeGreaterThan(0);
+  });
+
+  test('after its manifest has the backup, not proven', async () => {
+    const fault = proxy.fault({
+      name: 'proof',
+      match: isPutOf('proof.json'),
+      action: { status: 403, body: '<Error><Code>AccessDenied</Code></Error>' },
+      times: Infinity,
+    });
+    const reply = await steward('backup create');
+    fault.remove();
+    expect(reply).toMatchObject({ outcome: 'failed', errorId: 'backup.not-everywhere' });
+    const id = idsIn(disk).at(-1) ?? '';
+    for (const place of [disk, cloud]) assertWhole(place, id);
+    expect(await newest()).toMatchObject({ id, safe: false });
+  });
+
+  test('from the start does not keep the backup out of the other', async () => {
+    const held = `${disk}-held`;
+    renameSync(disk, held);
+    writeFileSync(disk, 'a file where the folder was');
+    const reply = await steward('backup create');
+    rmSync(disk);
+    renameSync(held, disk);
+    expect(reply).toMatchObject({ outcome: 'failed', errorId: 'backup.not-everywhere' });
+    assertWhole(cloud, idsIn(cloud).at(-1) ?? '');
+  });
+
+  test('with all others is a failure of the whole, and leaves nothing', async () => {
+    const [before, held] = [filesIn(cloud), `${disk}-held`];
+    renameSync(disk, held);
+    writeFileSync(disk, 'a file where the folder was');
+    const fault = proxy.fault({ name: 'both', match: isPutOf('database/'), action: { status: 403, body: '' }, times: Infinity });
+    const reply = await steward('backup create');
+    fault.remove();
+    rmSync(disk);
+    renameSync(held, disk);
+    expect(reply).toMatchObject({ outcome: 'failed', errorId: 'backup.destination-failed' });
+    expect(filesIn(cloud)).toEqual(before);
+  });
+
+  test('gets what it missed with the next one', async () => {
+    expect(await steward('backup create')).toMatchObject({ outcome: 'done', result: { safe: true } });
+    const id = idsIn(cloud).at(-1) ?? '';
+    for (const place of [disk, cloud]) {
+      assertWhole(place, id);
+      expect(manifestOf(place, id).media.files).toBe(7);
+    }
+  });
+});
+
+describe('info, pin, verify and prune', () => {
+  test('info reads where it can be read, and tells where it is', async () => {
+    const path = join(disk, first, 'manifest.json');
+    const held = readFileSync(path);
+    expect(await asked(`backup info ${first}`)).toMatchObject({ destination: 'disk', safe: true });
+    writeFileSync(path, held.subarray(1));
+    expect(await asked(`backup info ${first}`)).toMatchObject({ destination: 'cloud' });
+    expect(await steward(`backup info ${first} --from disk`)).toMatchObject({ outcome: 'failed', errorId: 'backup.damaged' });
+    writeFileSync(path, held);
+  });
+
+  test('a copy that is damaged is not safe any more, and comes last', async () => {
+    const path = join(disk, manifestOf(disk, first).objects.find(({ role }) => role === 'database')?.name ?? '');
+    const held = readFileSync(path);
+    writeFileSync(path, held.subarray(1));
+    expect(await steward(`backup verify ${first} --level 1 --from disk`)).toMatchObject({ outcome: 'failed', errorId: 'backup.damaged' });
+    expect((await listed()).find(({ id }) => id === first)).toMatchObject({
+      safe: false,
+      destinations: [{ name: 'cloud' }, { name: 'disk' }],
+    });
+    writeFileSync(path, held);
+    expect(await steward(`backup verify ${first} --level 1 --from disk`)).toMatchObject({ outcome: 'done' });
+  });
+
+  test('a pin is for all that have it, or for one', async () => {
+    expect(await steward(`backup pin ${first}`)).toMatchObject({ outcome: 'done', result: { destinations: ['disk', 'cloud'] } });
+    expect(await steward(`backup pin ${first} --remove --from cloud`)).toMatchObject({ outcome: 'done' });
+    const rows = core.store.database.prepare('SELECT destination, pinned FROM backups WHERE id = ? ORDER BY 1').all(first);
+    expect(rows).toMatchObject([
+      { destination: 'cloud', pinned: 0 },
+      { destination: 'disk', pinned: 1 },
+    ]);
+  });
+
+  test('prune keeps to what each destination has', async () => {
+    core.close();
+    const base = { last: 1, daily: 0, weekly: 0, monthly: 0, within: '1s' };
+    const config = readFileSync(join(dir, 'steward.yaml'), 'utf8').replace('backup:\n', `backup:\n  retention: ${JSON.stringify(base)}\n`);
+    writeFileSync(join(dir, 'steward.yaml'), config);
+    core = await openCore(new Reloadable(join(dir, 'steward.yaml'), {}), silentLog);
+    const last = idsIn(cloud).at(-1) ?? '';
+    const reply = await steward('backup prune');
+    expect(reply).toMatchObject({ outcome: 'done', result: { destinations: [{ destination: 'disk' }, { destination: 'cloud' }] } });
+    const whole = (place: string): string[] => idsIn(place).filter((id) => existsSync(join(place, id, 'manifest.json')));
+    expect([whole(disk), whole(cloud)]).toEqual([[first, last], [last]]);
+    for (const id of [first, last]) assertWhole(disk, id);
+    assertWhole(cloud, last);
+  });
+});
