@@ -25,6 +25,7 @@ import { greeting } from './matrix/greeting.ts';
 import { Intake, type Batch } from './matrix/intake.ts';
 import { alertButton, alertReply, alertKeys } from './matrix/alert-room.ts';
 import type { Addressing } from './matrix/message.ts';
+import { reportButton, reportButtons } from './matrix/report-room.ts';
 import { AdminRoom } from './matrix/room.ts';
 import { Sender } from './matrix/sender.ts';
 import { RoomWriter } from './matrix/writer.ts';
@@ -95,8 +96,10 @@ export async function startDaemon({ configPath, takeOver = false }: { configPath
   };
   const scheduler = core.scheduler({
     spool: (reply) => room?.admin.spool(reply) ?? Promise.resolve(null),
-    tell: (cause, reply, file) => {
-      room?.admin.announce(cause, reply, file);
+    tell: (cause, reply, file, run) => {
+      // Of a read there is nothing more to be seen.
+      const buttons = run === undefined || (run.jobId === null && reply.outcome === 'done') ? null : reportButtons(run);
+      room?.admin.announce(cause, reply, file, buttons);
       if (reply.command !== null) core.hooks.metrics.command(reply.command, reply.outcome);
     },
     owners: () => ownerIds(config.current),
@@ -310,7 +313,7 @@ export function openRoom(core: Core, connect = connectTo, kept?: Encryption): Ro
     log,
     metrics: () => hooks.metrics,
     jobReply: core.jobReply,
-    buttons: { alert: alertButton(alerts, () => config.current, core.lockDown), disclosed: direct.button },
+    buttons: { alert: alertButton(alerts, () => config.current, core.lockDown), report: reportButton, disclosed: direct.button },
     holdsSecret: (line) => holdsSecret(line) || mayHoldPassword(core.registry, line),
   });
   const invitations = new Invitations(store);
@@ -390,7 +393,10 @@ export function openRoom(core: Core, connect = connectTo, kept?: Encryption): Ro
   });
   alerts.room = (message) => {
     const { ref } = message;
-    writer.buttons(`alert-${ref}`, alertReply(message, config.current), { kind: 'alert', ref }, alertKeys(message));
+    writer.reply(`alert-${ref}`, alertReply(message, config.current), writer.open, null, {
+      post: { kind: 'alert', ref },
+      keys: alertKeys(message),
+    });
     queueMicrotask(() => {
       sender.kick();
     });

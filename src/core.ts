@@ -1,4 +1,5 @@
 import { Backups } from './backup/backups.ts';
+import { BackupReports } from './backup/reports.ts';
 import { Restores } from './backup/restores.ts';
 import { Bootstrap } from './homeserver/bootstrap.ts';
 import { reattach } from './homeserver/reattach.ts';
@@ -327,8 +328,15 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
         timeZone: () => config.current.timeZone,
       }),
   );
+  const restoreStore = new RestoreStore(store);
+  const backupReports = new BackupReports({
+    jobs: jobStore,
+    rows: () => (config.current.backup === undefined ? [] : backups().list()),
+    restores: () => restoreStore.list(),
+    ...{ schedules, alerts, clock },
+  });
   const restores = new Restores({
-    store: new RestoreStore(store),
+    store: restoreStore,
     backups,
     stack,
     clock,
@@ -437,6 +445,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     get backups() {
       return backups();
     },
+    backupReports,
     restores,
     progress: () => undefined,
     registry,
@@ -500,6 +509,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
       },
       settled: (job) => {
         approvals.release(job);
+        backupReports.settled(job);
         waiters.settled(job);
         hooks.settled(job);
         handovers.release(targetsOf(job), job.origin);
@@ -562,6 +572,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
         prepare,
         reports,
         jobReply: replyOf,
+        complete: (schedule, reply) => backupReports.complete(schedule, reply),
         clock,
         log,
       });

@@ -42,6 +42,8 @@ export const alertTable = {
   'room.power-lost': alert('critical', 'Steward has lost its power in the admin room', '`!server room check`, then `!server room ack`.'),
   'room.weak': alert('warning', 'the admin room is weaker than it should be', '`!server room check` shows how.'),
 
+  'backup.failed': alert('critical', 'a backup was not made', '`!backup create` says what is wrong; `!server doctor` shows the rest.'),
+
   'doctor.homeserver': alert('critical', 'the homeserver does not answer', 'Start Synapse; `!server doctor` shows whether it answers.'),
   'doctor.token': alert('critical', "the homeserver does not take Steward's access token", 'Run `steward init` on the host.'),
   'doctor.admin': alert('critical', 'Steward is no server admin', 'Run `steward init` on the host.'),

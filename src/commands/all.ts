@@ -10,6 +10,7 @@ import { backupInfo } from './backup/info.ts';
 import { backupList } from './backup/list.ts';
 import { backupPin } from './backup/pin.ts';
 import { backupPrune } from './backup/prune.ts';
+import { backupSchedule, backupScheduleShow } from './backup/schedule.ts';
 import { backupVerify } from './backup/verify.ts';
 import type { Command } from './define.ts';
 import { help } from './help.ts';
@@ -101,6 +102,8 @@ const commands: readonly Command[] = [
   backupVerify,
   backupPin,
   backupPrune,
+  backupSchedule,
+  backupScheduleShow,
   restorePrepare,
   restoreCutover,
   restoreUndo,

@@ -1,6 +1,7 @@
 import type { AuditLog } from '../audit/log.ts';
 import type { AlertChannel } from '../alerts/channel.ts';
 import type { Backups } from '../backup/backups.ts';
+import type { BackupReports } from '../backup/reports.ts';
 import type { Restores } from '../backup/restores.ts';
 import type { Clock, Ids } from '../clock.ts';
 import type { Config } from '../config/schema.ts';
@@ -82,6 +83,7 @@ export interface CommandContext {
   channels(): readonly AlertChannel[];
   /** Throws `backup.not-configured` where no destination is. */
   readonly backups: Backups;
+  backupReports: BackupReports;
   /** Throws `stack.not-configured`, `backup.not-configured` when it is used where these are not. */
   restores: Restores;
   /** Tells those who wait for a long job what it does now, in words. */

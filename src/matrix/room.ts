@@ -28,7 +28,7 @@ import { itemsFor } from './items.ts';
 import type { Locked, Reading, RoomCommand } from './message.ts';
 import type { Place } from './outgoing.ts';
 import type { Sender } from './sender.ts';
-import { nameOfLong, type RoomWriter } from './writer.ts';
+import { nameOfLong, type Buttons, type RoomWriter } from './writer.ts';
 
 export interface RoomOptions {
   roomId: string;
@@ -55,8 +55,8 @@ export interface RoomOptions {
   holdsSecret: (line: string) => boolean;
 }
 
-/** A press of a button: what it comes to is the answer, or null where the key means nothing. */
-export type Button = (press: { post: Post; key: string; userId: string; isLate: boolean }) => Reply | null;
+/** A press of a button: the answer, or the command that it stands for; null where the key means nothing. */
+export type Button = (press: { post: Post; key: string; userId: string; isLate: boolean }) => Reply | { line: string } | null;
 
 /** Missed commands that one message lists, so that it is never too long. */
 const missedInOne = 50;
@@ -214,10 +214,10 @@ export class AdminRoom {
     this.#options.sender.kick();
   }
 
-  /** A message to everybody in the room, sent once for the same cause; with a file where `spool` has made one. */
-  announce(cause: string, reply: Reply, file: string | null = null): void {
+  /** A message to everybody in the room, sent once for the same cause; with a file where `spool` has made one, and with buttons. */
+  announce(cause: string, reply: Reply, file: string | null = null, buttons: Buttons | null = null): void {
     this.#options.store.transaction(() => {
-      this.#options.writer.reply(cause, reply, this.#options.writer.open, file);
+      this.#options.writer.reply(cause, reply, this.#options.writer.open, file, buttons);
     });
     // The caller's transaction may still be open.
     queueMicrotask(() => {
@@ -262,7 +262,7 @@ export class AdminRoom {
   }
 
   async #message(event: InboxEvent, reading: Reading): Promise<void> {
-    const { config, dispatcher, clock, client, read } = this.#options;
+    const { dispatcher, clock, client, read } = this.#options;
     const started = clock.monotonic();
     if (reading.kind === 'secret') {
       this.#takeBackSecret(event, reading.certain);
@@ -283,18 +283,8 @@ export class AdminRoom {
     if (reading.kind === 'none') return;
     const { command } = reading;
     const place = this.#placeOfEvent(event, command.threadId);
-    const person = personOf(config(), event.sender);
-    if (person === null) {
-      this.#refuseStranger(event, place);
-      return;
-    }
-    const pace = this.#rate.take(person);
-    if (pace !== 'taken') {
-      if (pace === 'refused') this.#answer(event, failureReply(new Failure('access.rate-limited'), null), place);
-      else this.#done(event);
-      return;
-    }
-    const requester: Requester = { kind: 'person', person, userId: event.sender };
+    const requester = this.#requesterOf(event, place);
+    if (requester === null) return;
     const items = await itemsFor(command, {
       client: client(),
       read,
@@ -343,7 +333,8 @@ export class AdminRoom {
     });
     if (job === null) return;
     sender.kick();
-    if (request.need === null) void this.#timed(event.eventId, jobs().start(job.id));
+    const { origin } = request;
+    if (request.need === null) void this.#timed(origin.kind === 'room' ? origin.eventId : event.eventId, jobs().start(job.id));
   }
 
   async #reaction(event: InboxEvent): Promise<void> {
@@ -362,9 +353,39 @@ export class AdminRoom {
     else {
       const reply = button({ post, key: plainKey(key), userId: event.sender, isLate });
       if (reply === null) this.#done(event);
+      else if ('line' in reply) await this.#pressed(event, reply.line, about);
       else this.#answer(event, reply, { ...writer.open, replyTo: about });
     }
     sender.kick();
+  }
+
+  /** A reaction that stands for a command: the same as if its sender had typed that, under the message that it is on. */
+  async #pressed(event: InboxEvent, line: string, about: string): Promise<void> {
+    const { clock, dispatcher, writer } = this.#options;
+    const started = clock.monotonic();
+    const place = { ...writer.open, replyTo: about };
+    const requester = this.#requesterOf(event, place);
+    if (requester === null) return;
+    const { trust, caughtUp, eventId } = event;
+    const ask: Ask = {
+      ...{ id: eventId, requester, input: { line }, items: null, secrets: new Map() },
+      origin: { kind: 'room', roomId: event.roomId, eventId: about, threadId: null, trust },
+      message: { eventId, trust, caughtUp },
+    };
+    await this.#carryOut(event, await dispatcher.prepare(ask), place, started);
+  }
+
+  /** Who asks, where that may be listened to; else it is answered here, and null. */
+  #requesterOf(event: InboxEvent, place: Place): Requester | null {
+    const person = personOf(this.#options.config(), event.sender);
+    if (person === null) {
+      this.#refuseStranger(event, place);
+      return null;
+    }
+    const pace = this.#rate.take(person);
+    if (pace === 'refused') this.#answer(event, failureReply(new Failure('access.rate-limited'), null), place);
+    else if (pace !== 'taken') this.#done(event);
+    return pace === 'taken' ? { kind: 'person', person, userId: event.sender } : null;
   }
 
   #takeBack(event: InboxEvent): void {

@@ -17,6 +17,12 @@ interface More {
   file?: string;
 }
 
+/** Reactions under a message that mean something there. */
+export interface Buttons {
+  post: Post;
+  keys: readonly string[];
+}
+
 /**
  * Puts what is said in the room into the outbox, always inside the caller's transaction. The transaction ids come from
  * the cause and the purpose, so that the same thing said again is the same event.
@@ -50,11 +56,14 @@ export class RoomWriter {
   }
 
   /** @param file path of the rows or the long text of the reply; null when there is none, and what is too long is cut */
-  reply(cause: string, reply: Reply, place: Place, file: string | null): void {
+  reply(cause: string, reply: Reply, place: Place, file: string | null, buttons: Buttons | null = null): void {
     const long = this.tooLong(reply);
     const rest = file === null ? 'The rest was cut.' : 'All of it is in the file.';
     const shown = long === null ? reply : { ...reply, parts: [text(`${long.slice(0, 500)}…`), text(rest)] };
-    this.#add(txnId(cause, 'reply'), contentOf(shown, place, this.#text(reply)));
+    const txn = txnId(cause, 'reply');
+    this.#add(txn, contentOf(shown, place, this.#text(reply)), buttons === null ? {} : { post: buttons.post });
+    for (const key of buttons?.keys ?? [])
+      this.#add(txnId(cause, `button-${key}`), reactionOf(null, key), { kind: 'm.reaction', aboutTxn: txn });
     if (file === null) return;
     const { name, mediaType } = reply.data ?? { name: nameOfLong(reply), mediaType: 'text/plain' };
     this.#add(txnId(cause, 'file'), fileContentOf(reply, place, name, mediaType), { kind: 'file', file });
@@ -67,13 +76,6 @@ export class RoomWriter {
     for (const key of keys) {
       this.#add(txnId(job.id, `prompt-${round}-${key}`), reactionOf(null, key), { kind: 'm.reaction', aboutTxn: txn });
     }
-  }
-
-  /** A message to everybody in the room, with reactions under it that mean something. */
-  buttons(cause: string, reply: Reply, post: Post, keys: readonly string[]): void {
-    const txn = txnId(cause, 'reply');
-    this.#add(txn, contentOf(reply, this.open, this.#text(reply)), { post });
-    for (const key of keys) this.#add(txnId(cause, `button-${key}`), reactionOf(null, key), { kind: 'm.reaction', aboutTxn: txn });
   }
 
   /** How far a job is: the first time a message, then edits of it. */

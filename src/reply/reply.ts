@@ -18,6 +18,8 @@ export interface Reply {
   parts: readonly Part[];
   jobId?: string | undefined;
   errorId?: string | undefined;
+  /** What went wrong, on one line. */
+  problem?: string | undefined;
   /** User ids to notify; a reply that mentions somebody is sent so that it pings. */
   mentions?: readonly string[] | undefined;
   data?: DataStream | undefined;
@@ -57,6 +59,7 @@ export function failureReply(
       text({ strong: 'hint:' }, ' ', ...hintLine(failure.hint)),
     ],
     errorId: failure.id,
+    problem: failure.message,
     jobId: options.jobId,
   };
 }

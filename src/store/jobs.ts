@@ -160,6 +160,16 @@ export class JobStore {
       .map(jobOf);
   }
 
+  /** At most `limit` jobs of a command that ran to their end, newest first. */
+  ended(command: string, limit: number): JobRecord[] {
+    return this.#store.database
+      .prepare(
+        'SELECT * FROM jobs WHERE command = ? AND started_at IS NOT NULL AND finished_at IS NOT NULL ORDER BY finished_at DESC, rowid DESC LIMIT ?',
+      )
+      .all(command, limit)
+      .map(jobOf);
+  }
+
   inState(state: JobState): JobRecord[] {
     return this.#store.database.prepare('SELECT * FROM jobs WHERE state = ? ORDER BY created_at').all(state).map(jobOf);
   }

@@ -488,4 +488,11 @@ export const migrations: readonly Migration[] = [
       ALTER TABLE outbox ADD COLUMN doubted TEXT;
     `,
   },
+  {
+    since: '0.2.0',
+    sql: `
+      -- A schedule that has no times of its own: it runs when a run of this other one has ended well.
+      ALTER TABLE schedules ADD COLUMN follows TEXT;
+    `,
+  },
 ];

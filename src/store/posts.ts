@@ -3,13 +3,13 @@ import type { Store } from './store.ts';
 
 /**
  * What a message of Steward is. A reaction means something on the prompt of a job, the countdown before it runs, a message
- * about alerts, a password in clear (`disclosed`); of a handed over password (`handover`) it is the sending that does.
+ * about alerts, the report of a scheduled run, a password in clear (`disclosed`); of a handed over password (`handover`) it is the sending that does.
  */
-export type PostKind = 'prompt' | 'countdown' | 'alert' | 'disclosed' | 'handover';
+export type PostKind = 'prompt' | 'countdown' | 'alert' | 'report' | 'disclosed' | 'handover';
 
 export interface Post {
   kind: PostKind;
-  /** What it is about: the job's id for a prompt and a countdown, the message's own for alerts, the `ref` of a handover, the event id of a disclosed one. */
+  /** What it is about: the job's id for a prompt and a countdown, the message's own for alerts, schedule and job of a report, the `ref` of a handover, the event id of a disclosed one. */
   ref: string;
 }
 

@@ -35,6 +35,8 @@ export interface ScheduleRecord {
   pausedReason: string | null;
   /** When a run last ended well. */
   lastSuccess: number | null;
+  /** Id of the schedule after whose runs it runs, where it has no times of its own; `expression` is that one's then. */
+  follows: string | null;
 }
 
 export interface RunRecord {
@@ -70,7 +72,7 @@ export class ScheduleStore {
   add(schedule: ScheduleRecord): void {
     this.#store.database
       .prepare(
-        'INSERT INTO schedules (id, name, due, expression, time_zone, line, command, tier, requester, catch_up, jitter, created_at, cursor) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+        'INSERT INTO schedules (id, name, due, expression, time_zone, line, command, tier, requester, catch_up, jitter, created_at, cursor, follows) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
       )
       .run(
         schedule.id,
@@ -86,7 +88,22 @@ export class ScheduleStore {
         schedule.jitter,
         schedule.createdAt,
         schedule.cursor,
+        schedule.follows,
       );
+  }
+
+  /** Other times, another line or another person; what was due before is not made up for, and a pause is over. */
+  change(id: string, to: Pick<ScheduleRecord, 'due' | 'expression' | 'timeZone' | 'line' | 'requester' | 'cursor'>): void {
+    this.#store.database
+      .prepare(
+        'UPDATE schedules SET due = ?, expression = ?, time_zone = ?, line = ?, requester = ?, cursor = max(cursor, ?), paused_at = NULL, paused_reason = NULL WHERE id = ?',
+      )
+      .run(to.due, to.expression, to.timeZone, to.line, JSON.stringify(to.requester), to.cursor, id);
+  }
+
+  /** Those that run after the runs of this one, by name. */
+  followers(id: string): ScheduleRecord[] {
+    return this.#store.database.prepare('SELECT * FROM schedules WHERE follows = ? ORDER BY name').all(id).map(scheduleOf);
   }
 
   remove(id: string): void {
@@ -203,6 +220,7 @@ function scheduleOf(row: Record<string, unknown>): ScheduleRecord {
     pausedAt: optional(row['paused_at']),
     pausedReason: typeof row['paused_reason'] === 'string' ? row['paused_reason'] : null,
     lastSuccess: optional(row['last_success']),
+    follows: typeof row['follows'] === 'string' ? row['follows'] : null,
   };
 }
 

@@ -38,7 +38,7 @@ test('a list of accounts is cancelled between two of them: what is done stays, t
   expect(await home.account('many1')).not.toBeNull();
   expect(await home.account('many4')).toBeNull();
   expect(bodyOf(await steward.bob.ask(`!job info ${id}`))).toMatch(
-    /user create is cancelled\..*asked by: alice.*@many1:\S+ done.*@many4:\S+ failed \(job\.cancelled\)/s,
+    /user create is cancelled\..*asked by: alice.*@many1:\S+ done.*@many4:\S+ failed: .*\(job\.cancelled\)/s,
   );
   expect(bodyOf(await steward.bob.ask(`!audit list --job=${id}`))).toContain('job.cancelled');
   expect(resultOf(await steward.bob.ask(`!job cancel ${id}`))?.error_id).toBe('job.ended');

@@ -20,7 +20,9 @@ export const jobInfo = defineRead({
     startedAt: z.string().nullable(),
     finishedAt: z.string().nullable(),
     undoneBy: z.string().nullable(),
-    steps: z.array(z.object({ targets: z.array(z.string()), state: z.string(), failure: z.string().nullable() })),
+    steps: z.array(
+      z.object({ targets: z.array(z.string()), state: z.string(), failure: z.string().nullable(), problem: z.string().nullable() }),
+    ),
   }),
   examples: ['job info k7m2xq9d4a'],
 
@@ -41,6 +43,7 @@ export const jobInfo = defineRead({
         targets: job.plan.items[step.n]?.targets.map(({ id }) => id) ?? [],
         state: step.state,
         failure: step.failure?.id ?? null,
+        problem: step.failure?.reason ?? null,
       })),
     });
   },
@@ -60,7 +63,7 @@ export const jobInfo = defineRead({
       job.steps.map((step): Line => [
         ...step.targets.flatMap((id) => [{ id }, ' ']),
         step.state,
-        ...(step.failure === null ? [] : [` (${step.failure})`]),
+        ...(step.failure === null ? [] : [`: ${step.problem ?? ''} (${step.failure})`]),
       ]),
     ),
     text('All of it: ', { command: `audit list --job=${job.id}` }),

@@ -13,7 +13,7 @@ import type { CommandContext } from '../context.ts';
 import { defineWrite, groupOf } from '../define.ts';
 import { excerpt } from '../grammar/excerpt.ts';
 import { readInner, type Inner } from './inner.ts';
-import { nextLine, scheduleName, scheduleShape, shapeOf } from './shared.ts';
+import { isTimeZone, nextLine, scheduleName, scheduleShape, shapeOf } from './shared.ts';
 
 /** Runs looked at to tell whether the jitter may reach into the next. */
 const gapsLookedAt = 60;
@@ -160,7 +160,12 @@ export const scheduleAdd = defineWrite({
 });
 
 /** The bound of what its standing approval will cover; null where its runs need none. */
-function boundOf(ctx: CommandContext, inner: Inner, given: number | undefined, attempted: string): number | null {
+export function boundOf(
+  ctx: CommandContext,
+  inner: Pick<Inner, 'command' | 'tier' | 'objects'>,
+  given: number | undefined,
+  attempted: string,
+): number | null {
   const most = ctx.config.limits.bulk;
   if (!atLeast(inner.tier, 'destructive')) {
     if (given === undefined) return null;
@@ -184,7 +189,7 @@ function boundOf(ctx: CommandContext, inner: Inner, given: number | undefined, a
   return bound;
 }
 
-function approvedPart(
+export function approvedPart(
   { approvedBy, approvedUntil }: { approvedBy: readonly string[]; approvedUntil: string | null },
   most: number,
   zone: string,
@@ -209,13 +214,4 @@ function nextOf(next: () => number, attempted: string, when: string): number {
 
 function millisecondsOf(text: string): number {
   return Number.parseInt(text, 10) * ({ s: 1000, m: 60_000, h: 3_600_000 }[text.at(-1) ?? 's'] ?? 1000);
-}
-
-function isTimeZone(zone: string): boolean {
-  try {
-    new Intl.DateTimeFormat('en', { timeZone: zone });
-    return true;
-  } catch {
-    return false;
-  }
 }

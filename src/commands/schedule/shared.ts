@@ -47,3 +47,12 @@ export function assertMayRequestInner(ctx: CommandContext, command: Command, tie
     reason: `your role does not include ${tier} commands of the group \`${group}\``,
   });
 }
+
+export function isTimeZone(zone: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: zone });
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -28,6 +28,12 @@ export function jitterOf(schedule: Pick<Schedule, 'id' | 'jitter'>, dueAt: numbe
   return ((hash ^ (hash >>> 16)) >>> 0) % schedule.jitter;
 }
 
+/** The time that a run out of turn is known by, which no timetable names. */
+export function outOfTurn(now: number): number {
+  const at = Math.trunc(now);
+  return at % 1000 === 0 ? at + 1 : at;
+}
+
 const timetables = new Map<string, Timetable>();
 
 /** The timetable of a schedule; made once for each expression and zone. */

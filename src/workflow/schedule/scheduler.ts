@@ -13,7 +13,7 @@ import type { ScheduleOrigin, SettledJob } from '../job.ts';
 import type { JobRequest, Jobs } from '../jobs.ts';
 import { giversOf, type StandingApprovals } from '../standing.ts';
 import { countedMissed } from './timetable.ts';
-import { asSchedule, jitterOf, runId, timetableOf, type Schedule } from './schedule.ts';
+import { asSchedule, jitterOf, outOfTurn, runId, timetableOf, type Schedule } from './schedule.ts';
 
 const second = 1000;
 const minute = 60 * second;
@@ -40,12 +40,18 @@ export type Preparation =
 /** Reads and plans the command of a schedule, and answers where it is a read. Changes nothing; never throws. */
 export type PrepareRun = (schedule: Schedule, origin: ScheduleOrigin) => Promise<Preparation>;
 
+/** A run that is told of: its schedule, by name, and its job where it came to one. */
+export interface ReportedRun {
+  schedule: string;
+  jobId: string | null;
+}
+
 /** Where runs are told. */
 export interface ScheduleReports {
   /** Puts rows, or what is too long for a message, into a file. @returns its path, or null when there is none */
   spool(reply: Reply): Promise<string | null>;
-  /** Inside the caller's transaction, once for the same cause. */
-  tell(cause: string, reply: Reply, file: string | null): void;
+  /** Inside the caller's transaction, once for the same cause. @param run the run that it is about, where the schedule is still there */
+  tell(cause: string, reply: Reply, file: string | null, run?: ReportedRun): void;
   /** User ids of those who hear of failures beside the person who made the schedule. */
   owners(): readonly string[];
 }
@@ -62,6 +68,8 @@ export interface SchedulerOptions {
   prepare: PrepareRun;
   reports: ScheduleReports;
   jobReply: (job: SettledJob) => Reply;
+  /** What more is told of a run, and done when it is told. In the transaction that tells it. */
+  complete: (schedule: Schedule, reply: Reply) => Reply;
   clock: Clock;
   log: Log;
 }
@@ -140,10 +148,17 @@ export class Scheduler {
     const known = record === null ? null : asSchedule(record);
     if (known !== null) {
       schedules.endRun(known.id, origin.dueAt, outcome, at, failure);
-      if (outcome === 'done') schedules.setSuccess(known.id, at);
+      if (outcome === 'done') this.#succeeded(known, at);
     }
-    this.#report(known, job.requester, job.id, origin, jobReply(job), null);
+    this.#report(known, job.requester, job.id, origin, jobReply(job), null, job.id);
     this.wake();
+  }
+
+  /** A run has ended well: what follows it is due. */
+  #succeeded({ id }: Schedule, at: number): void {
+    const { schedules } = this.#options;
+    schedules.setSuccess(id, at);
+    for (const follower of schedules.followers(id)) if (follower.pausedAt === null) schedules.ask(follower.id, outOfTurn(at));
   }
 
   /** @returns milliseconds until it is worth looking again */
@@ -157,6 +172,7 @@ export class Scheduler {
       this.#begin(schedule, { dueAt: schedule.askedAt, late: 0, missed: 0, asked: true });
       return longestSleep;
     }
+    if (schedule.follows !== null) return longestSleep;
     if (schedule.cursor - now > setBack) {
       this.#followFrom(schedule, now);
       return longestSleep;
@@ -309,7 +325,7 @@ export class Scheduler {
         if (refusal !== null) this.#options.audit.record(refusal);
         const done = reply.outcome === 'done';
         end(done ? 'done' : 'failed', null, reply.errorId ?? null);
-        if (done && there) schedules.setSuccess(schedule.id, now);
+        if (done && there) this.#succeeded(schedule, now);
         this.#report(schedule, schedule.requester, cause, origin, reply, file);
         if (!run.asked && there) this.#skipOverlapped(schedule, run, now);
         return null;
@@ -381,11 +397,14 @@ export class Scheduler {
     origin: ScheduleOrigin,
     reply: Reply,
     file: string | null,
+    jobId: string | null = null,
   ): void {
     const { reports } = this.#options;
     const maker = requester.kind === 'person' ? [requester.userId] : [];
     const mentions = reply.outcome === 'done' ? {} : { mentions: [...new Set([...maker, ...reports.owners()])] };
-    reports.tell(cause, { ...reply, parts: [text(...headline(schedule, origin)), ...reply.parts], ...mentions }, file);
+    const told: Reply = { ...reply, parts: [text(...headline(schedule, origin)), ...reply.parts], ...mentions };
+    if (schedule === null) reports.tell(cause, told, file);
+    else reports.tell(cause, this.#options.complete(schedule, told), file, { schedule: schedule.name, jobId });
   }
 
   #record(event: AuditEntry['event'], schedule: Schedule, more: Partial<AuditEntry>): void {
@@ -423,7 +442,8 @@ function headline(schedule: Schedule | null, { name, dueAt, late, missed, asked 
   const lateness = late === 0 ? '' : `, ${duration(late)} late`;
   const count = missed + 1 < countedMissed ? `${missed} runs` : `at least ${missed} runs`;
   const skipped = missed === 0 ? '' : `; ${missed === 1 ? 'one run before it was' : `${count} before it were`} missed`;
-  return [{ strong: schedule.name }, ' · ', { command: schedule.line }, asked ? ' · asked for' : ` · due ${due}${lateness}${skipped}`];
+  const when = schedule.follows !== null ? schedule.due : asked ? 'asked for' : `due ${due}${lateness}${skipped}`;
+  return [{ strong: schedule.name }, ' · ', { command: schedule.line }, ` · ${when}`];
 }
 
 /** In the largest unit that leaves a whole number above one. */

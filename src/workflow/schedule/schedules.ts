@@ -3,7 +3,7 @@ import type { Clock, Ids } from '../../clock.ts';
 import { Failure } from '../../failures/failure.ts';
 import type { RunRecord, ScheduleStore } from '../../store/schedules.ts';
 import type { StandingApprovals } from '../standing.ts';
-import { asSchedule, jitterOf, timetableOf, type Schedule } from './schedule.ts';
+import { asSchedule, jitterOf, outOfTurn, timetableOf, type Schedule } from './schedule.ts';
 
 /** What a new schedule is made of. */
 export type NewSchedule = Pick<
@@ -68,15 +68,27 @@ export class Schedules {
     return this.#store.running(schedule.id) !== null;
   }
 
-  /** When it runs next, which is past where it is late; null while it is paused. */
+  /** Those that run after the runs of this one. */
+  followers(schedule: Pick<Schedule, 'id'>): Schedule[] {
+    return this.#store.followers(schedule.id).map(asSchedule);
+  }
+
+  /** When it runs next, which is past where it is late; null while it is paused. One that follows another runs after that one. */
   nextRun(schedule: Schedule): number | null {
     if (schedule.pausedAt !== null) return null;
+    if (schedule.follows !== null) {
+      const first = this.ofId(schedule.follows);
+      return first === null ? null : this.nextRun(first);
+    }
     const next = timetableOf(schedule).next(schedule.cursor);
     return next + jitterOf(schedule, next);
   }
 
-  /** @param standing what its runs are approved for beforehand, and the job that was approved; null where they need nobody */
-  add(schedule: NewSchedule, standing: { maxObjects: number; jobId: string } | null = null): void {
+  /**
+   * @param standing what its runs are approved for beforehand, and the job that was approved; null where they need nobody
+   * @param follows the schedule after whose runs it runs
+   */
+  add(schedule: NewSchedule, standing: { maxObjects: number; jobId: string } | null = null, follows: string | null = null): void {
     const now = this.#clock.now();
     const id = this.#ids.short(10);
     this.#store.transaction(() => {
@@ -89,17 +101,35 @@ export class Schedules {
         pausedAt: null,
         pausedReason: null,
         lastSuccess: null,
+        follows,
       });
       if (standing !== null) this.#standing.grant({ ...schedule, id }, standing.maxObjects, standing.jobId);
     });
     this.#changed?.();
   }
 
+  /** Those that follow it go with it. */
   remove(id: string, by: AuditActor): void {
     this.#store.transaction(() => {
-      const record = this.#store.get(id);
-      if (record !== null) this.#standing.end(asSchedule(record), 'removed', by);
-      this.#store.remove(id);
+      for (const { id: follower } of this.#store.followers(id)) this.#removeOne(follower, by);
+      this.#removeOne(id, by);
+    });
+    this.#changed?.();
+  }
+
+  #removeOne(id: string, by: AuditActor): void {
+    const record = this.#store.get(id);
+    if (record !== null) this.#standing.end(asSchedule(record), 'removed', by);
+    this.#store.remove(id);
+  }
+
+  /** Other times, for those that follow it too; another line and person for itself. It runs again where it was paused. */
+  change(id: string, to: Pick<NewSchedule, 'due' | 'expression' | 'timeZone' | 'line' | 'requester'>): void {
+    const cursor = Math.trunc(this.#clock.now());
+    this.#store.transaction(() => {
+      this.#store.change(id, { ...to, cursor });
+      for (const follower of this.#store.followers(id))
+        this.#store.change(follower.id, { ...follower, expression: to.expression, timeZone: to.timeZone, cursor });
     });
     this.#changed?.();
   }
@@ -116,8 +146,7 @@ export class Schedules {
 
   /** Asks for a run out of turn. @returns the time it is known by, which no timetable names */
   ask(schedule: Pick<Schedule, 'id'>): number {
-    const now = Math.trunc(this.#clock.now());
-    const at = now % 1000 === 0 ? now + 1 : now;
+    const at = outOfTurn(this.#clock.now());
     this.#store.ask(schedule.id, at);
     this.#changed?.();
     return at;

@@ -115,6 +115,7 @@ class World {
         owners: () => ['@owner:hs.test'],
       },
       jobReply: (job) => ({ command: job.command, outcome: job.state === 'done' ? 'done' : 'failed', parts: [] }),
+      complete: (_schedule, reply) => reply,
       clock,
       log: silentLog,
     });

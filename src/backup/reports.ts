@@ -1,0 +1,135 @@
+import type { Alerts } from '../alerts/alerts.ts';
+import type { Clock } from '../clock.ts';
+import { fields, text, type Inline, type Line, type Part } from '../reply/parts.ts';
+import type { Reply } from '../reply/reply.ts';
+import { sizeText } from '../reply/size.ts';
+import { showDuration, showTime } from '../reply/time.ts';
+import type { BackupRow } from '../store/backups.ts';
+import type { JobStore } from '../store/jobs.ts';
+import type { RestoreRow } from '../store/restores.ts';
+import type { SettledJob } from '../workflow/job.ts';
+import type { Schedule } from '../workflow/schedule/schedule.ts';
+import { dataAt, newestProven, outlook, outlookText, type Outlook } from './outlook.ts';
+import { createCommand, isProvenWhole, madeBackups, measuredOf, type Measured } from './runs.ts';
+
+/** Backups that a new one is compared with, and that times are taken from. */
+const looked = 30;
+
+export interface BackupReportsOptions {
+  jobs: JobStore;
+  /** What the catalogue knows, newest first. */
+  rows: () => readonly BackupRow[];
+  /** Newest first. */
+  restores: () => readonly RestoreRow[];
+  /** Those that run after a schedule, and when a schedule runs next, milliseconds since the epoch or null. */
+  schedules: { followers(schedule: Schedule): Schedule[]; nextRun(schedule: Schedule): number | null };
+  alerts: Pick<Alerts, 'raise' | 'resolve'>;
+  clock: Clock;
+}
+
+/** What is said of backups beside their making: how they compare, what a restore would come to, and when one failed. */
+export class BackupReports {
+  readonly #options: BackupReportsOptions;
+
+  constructor(options: BackupReportsOptions) {
+    this.#options = options;
+  }
+
+  /** What a restore would come to now. */
+  outlook(): Outlook {
+    const { clock, jobs, restores, rows } = this.#options;
+    return outlook(rows(), madeBackups(jobs, looked), restores(), clock.now());
+  }
+
+  /** The report of a scheduled run, completed; one that failed is an alert too. */
+  complete(schedule: Schedule, reply: Reply): Reply {
+    if (schedule.command !== createCommand) return reply;
+    const { jobs } = this.#options;
+    const made = reply.jobId === undefined || reply.outcome !== 'done' ? null : measuredOf(jobs, reply.jobId);
+    if (reply.outcome === 'failed' || reply.outcome === 'unreachable') this.#failed(reply.problem ?? 'see the report');
+    return {
+      ...reply,
+      parts: [...reply.parts, ...(made === null ? this.#lastPart() : this.#comparison(made)), ...this.#endParts(schedule)],
+    };
+  }
+
+  /** In the transaction that ends a job. */
+  settled(job: SettledJob): void {
+    if (job.command !== createCommand) return;
+    const made = job.state === 'done' ? measuredOf(this.#options.jobs, job.id) : null;
+    if (made !== null && isProvenWhole(made)) this.#options.alerts.resolve('backup.failed');
+    const failure = job.steps.find((step) => step.failure !== null)?.failure ?? null;
+    // From a shell it may be a job of cron, which nobody reads; of a schedule the report tells it.
+    if (failure !== null && job.state === 'failed' && job.origin.kind === 'shell') this.#failed(failure.reason);
+  }
+
+  #failed(why: string): void {
+    const { alerts, clock, rows } = this.#options;
+    const newest = newestProven(rows());
+    const last =
+      newest === null
+        ? 'no backup is proven'
+        : `the newest proven one, ${newest.id} in ${newest.destination}, is ${ageOf(newest, clock.now())} old`;
+    alerts.raise({ id: 'backup.failed', detail: `${why}; ${last}` });
+  }
+
+  #lastPart(): Part[] {
+    const newest = newestProven(this.#options.rows());
+    if (newest === null) return [];
+    const age = ageOf(newest, this.#options.clock.now());
+    return [text('The newest proven backup is ', { code: newest.id }, ` in ${newest.destination}, ${age} old.`)];
+  }
+
+  /** How it compares with the one before it. */
+  #comparison(made: Measured): Part[] {
+    const last = madeBackups(this.#options.jobs, looked).find(({ id }) => id < made.id);
+    if (last === undefined) return [];
+    const line: Line = [
+      `database ${changeOf(made.databaseBytes, last.databaseBytes)}, media ${changeOf(made.mediaBytes, last.mediaBytes)}, `,
+      `took ${made.seconds} s after ${last.seconds} s (`,
+      { code: last.id },
+      ')',
+    ];
+    return [...(isHalved(made, last) ? [halvedPart(made, last)] : []), fields(['against the last', line])];
+  }
+
+  #endParts(schedule: Schedule): Part[] {
+    const { schedules } = this.#options;
+    const found = this.outlook();
+    const next = schedules.nextRun(schedule);
+    const prune = schedules.followers(schedule).find(({ pausedAt }) => pausedAt === null);
+    const after: Inline[] = prune === undefined ? [] : [', then ', { command: prune.line }];
+    return [
+      text({ strong: outlookText(found) }, ...(found.by === '' ? [] : [` Measured: ${found.by}.`])),
+      text('Next run: ', next === null ? 'paused' : showTime(next, schedule.timeZone), ...after, '.'),
+    ];
+  }
+}
+
+/** A backup half as large as the last one is more often a mistake than a clean-up. */
+function isHalved(made: Measured, last: Measured): boolean {
+  return made.databaseBytes * 2 <= last.databaseBytes || (last.mediaBytes > 0 && made.mediaBytes * 2 <= last.mediaBytes);
+}
+
+function halvedPart(made: Measured, last: Measured): Part {
+  const [what, now, before] =
+    made.databaseBytes * 2 <= last.databaseBytes
+      ? ['database', made.databaseBytes, last.databaseBytes]
+      : ['media', made.mediaBytes, last.mediaBytes];
+  return text(
+    '⚠️ ',
+    { strong: `half the size of the last or less: ` },
+    `${what} of ${sizeText(now)} after ${sizeText(before)}. Was that deleted on purpose?`,
+  );
+}
+
+/** `1.2 GB (+3 %)`. */
+function changeOf(now: number, before: number): string {
+  if (before === 0) return now === 0 ? 'none' : `${sizeText(now)} (new)`;
+  const percent = Math.round((now / before - 1) * 100);
+  return `${sizeText(now)} (${percent > 0 ? '+' : ''}${percent} %)`;
+}
+
+function ageOf(row: BackupRow, now: number): string {
+  return showDuration(Math.max(0, now - dataAt(row)));
+}

@@ -1,0 +1,38 @@
+import { z } from 'zod';
+import type { JobStore } from '../store/jobs.ts';
+
+/** The command whose jobs are the history of backups. */
+export const createCommand = 'backup create';
+
+/** What a backup was when it was made: what is measured of it. */
+export const measured = z.object({
+  id: z.string(),
+  destinations: z.array(z.object({ name: z.string(), objectLevel: z.number().nullable() })),
+  /** Of what it added to a destination. */
+  bytes: z.number(),
+  databaseBytes: z.number(),
+  /** Of all media that it is made of, also of earlier backups. */
+  mediaBytes: z.number(),
+  contentLevel: z.number(),
+  /** Until its manifest was there. */
+  seconds: z.number(),
+  /** Reading it again, restoring the database into another one, comparing. */
+  proofSeconds: z.number(),
+});
+export type Measured = z.output<typeof measured>;
+
+/** Backups that were made, newest first, as their jobs have kept them; at most `limit`. */
+export function madeBackups(jobs: JobStore, limit: number): Measured[] {
+  return jobs.ended(createCommand, limit).flatMap(({ id }) => measuredOf(jobs, id) ?? []);
+}
+
+/** What the backup of a job was, or null where it made none. */
+export function measuredOf(jobs: JobStore, jobId: string): Measured | null {
+  const result = measured.safeParse(jobs.steps(jobId)[0]?.result);
+  return result.success ? result.data : null;
+}
+
+/** Whether its content is proven at L3 and every object of it at L1, in every destination that it went to. */
+export function isProvenWhole({ contentLevel, destinations }: Measured): boolean {
+  return contentLevel >= 3 && destinations.length > 0 && destinations.every(({ objectLevel }) => (objectLevel ?? 0) >= 1);
+}
