@@ -176,6 +176,7 @@ export async function openLocalSession(configPath: string): Promise<ShellSession
       await core.jobs.stop(10 * second);
       // What was raised here is tried once; what is not taken waits for the daemon.
       await core.alerts.flush(AbortSignal.timeout(20 * second));
+      await Promise.race([core.heartbeat.idle(), core.clock.sleep(20 * second)]);
       core.close();
     },
   };
@@ -469,6 +470,7 @@ async function listen(core: Core, roomNow: () => Room | null): Promise<HttpListe
     return {
       ...(room?.connection.syncAge == null ? {} : { syncAge: room.connection.syncAge / 1000 }),
       ...(room === null ? {} : { outboxPending: room.outbox.pending() }),
+      backup: core.backupReports.metrics(),
       jobs: Object.fromEntries(core.jobStore.countByState()),
       schedules: core.schedules.all().map((schedule) => ({
         name: schedule.name,
@@ -517,6 +519,7 @@ export async function keepHouse(core: Core, room: Room | null, signal: AbortSign
       jobs.expire();
       await sink.expire(clock.now());
       core.handovers.kick();
+      core.heartbeat.kick();
       room?.direct.removeDue();
       core.reserve.take();
       room?.heads.postDaily();

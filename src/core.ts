@@ -1,4 +1,5 @@
 import { Backups } from './backup/backups.ts';
+import { Heartbeat } from './backup/heartbeat.ts';
 import { BackupReports } from './backup/reports.ts';
 import { Restores } from './backup/restores.ts';
 import { Bootstrap } from './homeserver/bootstrap.ts';
@@ -137,6 +138,8 @@ export interface Core {
   /** The admin room now, or null where none is configured. */
   roomId: () => string | null;
   restores: Restores;
+  backupReports: BackupReports;
+  heartbeat: Heartbeat;
   hooks: CoreHooks;
   jobReply: (job: SettledJob) => Reply;
   /** Reads the configuration again, and writes down why and what changed. */
@@ -302,6 +305,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     channels,
     undelivered: () => alerts.undelivered(),
     backups: () => (config.current.backup === undefined ? null : backups().list()),
+    heartbeat: () => (config.current.backup?.heartbeat === undefined ? undefined : heartbeat.last()),
     clock,
     others: { room: (synapse) => hooks.looks.room(synapse), crypto: (synapse) => hooks.looks.crypto(synapse) },
   });
@@ -329,11 +333,12 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
       }),
   );
   const restoreStore = new RestoreStore(store);
+  const heartbeat = new Heartbeat({ url: () => config.current.backup?.heartbeat?.url ?? null, facts, alerts, clock, log });
   const backupReports = new BackupReports({
     jobs: jobStore,
     rows: () => (config.current.backup === undefined ? [] : backups().list()),
     restores: () => restoreStore.list(),
-    ...{ schedules, alerts, clock },
+    ...{ schedules, alerts, clock, heartbeat },
   });
   const restores = new Restores({
     store: restoreStore,
@@ -555,6 +560,8 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     lockDown,
     roomId,
     restores,
+    backupReports,
+    heartbeat,
     hooks,
     jobReply: replyOf,
     reload,

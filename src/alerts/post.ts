@@ -11,45 +11,47 @@ export interface Patience {
   delaysMs?: readonly number[];
 }
 
-export interface Posted {
+export interface Sent {
+  method: 'GET' | 'POST';
   url: Secret;
   headers: Readonly<Record<string, string>>;
-  body: string;
+  /** JSON, or null for none. */
+  body: string | null;
   /** After "cannot". */
   attempted: string;
 }
 
+/** Posts JSON to an address that is a secret, as `sendPatiently` does. */
+export function postPatiently(posted: Omit<Sent, 'method'>, patience: Patience, signal: AbortSignal): Promise<void> {
+  return sendPatiently({ method: 'POST', ...posted }, patience, signal);
+}
+
 /**
- * Posts to an address that is a secret. Redirects are not followed. Retries on network errors, 429 and 5xx.
+ * Asks an address that is a secret. Redirects are not followed. Retries on network errors, 429 and 5xx.
  *
  * @throws Failure `alert.not-delivered`
  */
-export async function postPatiently(
-  { url, headers, body, attempted }: Posted,
+export async function sendPatiently(
+  sent: Sent,
   { clock, timeoutMs = 10_000, delaysMs = [1000, 5000] }: Patience,
   signal: AbortSignal,
 ): Promise<void> {
   for (let attempt = 0; ; attempt += 1) {
-    const outcome = await post(url, headers, body, AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]));
+    const outcome = await sendOnce(sent, AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]));
     if (outcome === 'taken') return;
     const delay = delaysMs[attempt];
     if (!outcome.retry || delay === undefined || signal.aborted)
-      throw new Failure('alert.not-delivered', { attempted, reason: outcome.reason });
+      throw new Failure('alert.not-delivered', { attempted: sent.attempted, reason: outcome.reason });
     await clock.sleep(delay, signal);
   }
 }
 
 /** The address may be in a fetch error's message, so that only its code is kept. */
-async function post(
-  url: Secret,
-  headers: Readonly<Record<string, string>>,
-  body: string,
-  signal: AbortSignal,
-): Promise<'taken' | { reason: string; retry: boolean }> {
+async function sendOnce({ method, url, headers, body }: Sent, signal: AbortSignal): Promise<'taken' | { reason: string; retry: boolean }> {
   try {
     const response = await fetch(url.reveal(), {
-      method: 'POST',
-      headers: { ...headers, 'content-type': 'application/json' },
+      method,
+      headers: { ...headers, ...(body === null ? {} : { 'content-type': 'application/json' }) },
       body,
       redirect: 'manual',
       signal,

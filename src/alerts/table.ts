@@ -44,6 +44,12 @@ export const alertTable = {
 
   'backup.failed': alert('critical', 'a backup was not made', '`!backup create` says what is wrong; `!server doctor` shows the rest.'),
 
+  'backup.late': alert(
+    'warning',
+    'the nightly backup is late',
+    '`!backup schedule` shows when the last one was made and when the next is due.',
+  ),
+
   'doctor.homeserver': alert('critical', 'the homeserver does not answer', 'Start Synapse; `!server doctor` shows whether it answers.'),
   'doctor.token': alert('critical', "the homeserver does not take Steward's access token", 'Run `steward init` on the host.'),
   'doctor.admin': alert('critical', 'Steward is no server admin', 'Run `steward init` on the host.'),
@@ -62,6 +68,11 @@ export const alertTable = {
     'Is time synchronisation (chrony, NTP) running on both?',
   ),
   'doctor.backups': alert('critical', 'there is no young proven backup', '`!backup create` makes one.'),
+  'doctor.heartbeat': alert(
+    'warning',
+    'the monitor of backups does not take the heartbeat',
+    'Does the address in `backup.heartbeat.url_file` answer from here?',
+  ),
   'doctor.channels': alert('warning', 'alerts cannot leave the homeserver', '`!server doctor --send-test` tries each channel.'),
 } as const satisfies Record<string, AlertRecord>;
 

@@ -61,8 +61,9 @@ function loadOf(own: Measured | undefined, made: readonly Measured[], restores: 
     const growth = own === undefined || of === undefined || of.databaseBytes === 0 ? 1 : own.databaseBytes / of.databaseBytes;
     return { ms: restored.report.seconds * growth * 1000, by: `the restore of ${restored.backup}` };
   }
-  const proven = own ?? made.find(({ proofSeconds }) => proofSeconds > 0);
-  return proven === undefined || proven.proofSeconds === 0 ? null : { ms: proven.proofSeconds * 1000, by: `the proof of ${proven.id}` };
+  // A small one is proven in no time that is worth counting.
+  const proven = [own, ...made].find((each) => each !== undefined && each.contentLevel >= 3);
+  return proven === undefined ? null : { ms: proven.proofSeconds * 1000, by: `the proof of ${proven.id}` };
 }
 
 /** The time to put all media back, as after the loss of the disk. */

@@ -7,8 +7,10 @@ import { showDuration, showTime } from '../reply/time.ts';
 import type { BackupRow } from '../store/backups.ts';
 import type { JobStore } from '../store/jobs.ts';
 import type { RestoreRow } from '../store/restores.ts';
+import type { MetricsSnapshot } from '../telemetry/metrics.ts';
 import type { SettledJob } from '../workflow/job.ts';
 import type { Schedule } from '../workflow/schedule/schedule.ts';
+import type { Heartbeat } from './heartbeat.ts';
 import { dataAt, newestProven, outlook, outlookText, type Outlook } from './outlook.ts';
 import { createCommand, isProvenWhole, madeBackups, measuredOf, type Measured } from './runs.ts';
 
@@ -23,6 +25,7 @@ export interface BackupReportsOptions {
   restores: () => readonly RestoreRow[];
   /** Those that run after a schedule, and when a schedule runs next, milliseconds since the epoch or null. */
   schedules: { followers(schedule: Schedule): Schedule[]; nextRun(schedule: Schedule): number | null };
+  heartbeat: Pick<Heartbeat, 'due'>;
   alerts: Pick<Alerts, 'raise' | 'resolve'>;
   clock: Clock;
 }
@@ -41,6 +44,27 @@ export class BackupReports {
     return outlook(rows(), madeBackups(jobs, looked), restores(), clock.now());
   }
 
+  /** What is measured of the newest backup, in each destination; sizes in bytes, times in seconds. */
+  metrics(): NonNullable<MetricsSnapshot['backup']> | null {
+    const rows = this.#options.rows();
+    const [last] = rows.toSorted((one, other) => dataAt(other) - dataAt(one));
+    if (last === undefined) return null;
+    const [made] = madeBackups(this.#options.jobs, 1);
+    const proven = newestProven(rows);
+    const { takes } = this.outlook();
+    return {
+      at: dataAt(last) / 1000,
+      provenAt: proven === null ? null : dataAt(proven) / 1000,
+      bytes: last.bytes ?? 0,
+      ...(made === undefined ? {} : { seconds: made.seconds, proofSeconds: made.proofSeconds }),
+      ...(takes === null ? {} : { restoreSeconds: takes / 1000 }),
+      contentLevel: last.contentLevel ?? 0,
+      objectLevels: Object.fromEntries(
+        rows.filter(({ id }) => id === last.id).map(({ destination, objectLevel }) => [destination, objectLevel ?? -1]),
+      ),
+    };
+  }
+
   /** The report of a scheduled run, completed; one that failed is an alert too. */
   complete(schedule: Schedule, reply: Reply): Reply {
     if (schedule.command !== createCommand) return reply;
@@ -57,7 +81,10 @@ export class BackupReports {
   settled(job: SettledJob): void {
     if (job.command !== createCommand) return;
     const made = job.state === 'done' ? measuredOf(this.#options.jobs, job.id) : null;
-    if (made !== null && isProvenWhole(made)) this.#options.alerts.resolve('backup.failed');
+    if (made !== null && isProvenWhole(made)) {
+      this.#options.alerts.resolve('backup.failed');
+      this.#options.heartbeat.due(made.id);
+    }
     const failure = job.steps.find((step) => step.failure !== null)?.failure ?? null;
     // From a shell it may be a job of cron, which nobody reads; of a schedule the report tells it.
     if (failure !== null && job.state === 'failed' && job.origin.kind === 'shell') this.#failed(failure.reason);

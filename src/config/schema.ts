@@ -222,6 +222,13 @@ const backup = section({
   })
     .prefault({})
     .describe('Who can open backups.'),
+  heartbeat: section({
+    url_file: secretFile
+      .describe('File that holds the address; it is asked (GET) after each backup whose content is proven at L3 and whose objects at L1.')
+      .meta({ example: 'secrets/heartbeat-url' }),
+  })
+    .optional()
+    .describe('A monitor off this machine that pages when it hears nothing, such as healthchecks.io, Uptime Kuma or Cronitor.'),
 });
 
 const alerts = section({

@@ -1,3 +1,5 @@
+import type { Beat } from '../backup/heartbeat.ts';
+import { dataAt, newestProven } from '../backup/outlook.ts';
 import { showDuration } from '../reply/time.ts';
 import type { BackupRow } from '../store/backups.ts';
 import { fail, ok, skipped, warn, type Finding } from './line.ts';
@@ -17,12 +19,23 @@ const fix = '`!backup create` makes one; `!job list` and `!schedule list` show w
  */
 export function lookAtBackups(rows: readonly BackupRow[] | null, now: number): Finding {
   if (rows === null) return skipped('no place for backups is configured');
-  const proven = rows.filter(({ contentLevel, objectLevel }) => (contentLevel ?? 0) >= 3 && (objectLevel ?? 0) >= 1);
-  const at = ({ databaseAt, startedAt }: BackupRow): number => databaseAt ?? startedAt;
-  const [newest] = proven.toSorted((one, other) => at(other) - at(one));
-  if (newest === undefined) return fail(rows.length === 0 ? 'there is no backup' : `none of ${rows.length} backups is proven`, fix);
-  const age = now - at(newest);
+  const newest = newestProven(rows);
+  if (newest === null) return fail(rows.length === 0 ? 'there is no backup' : `none of ${rows.length} backups is proven`, fix);
+  const age = now - dataAt(newest);
   const detail = `the newest proven backup, ${newest.id} in ${newest.destination}, is ${showDuration(Math.max(0, age))} old`;
   if (age >= tooLate) return fail(detail, fix);
   return age >= late ? warn(detail, fix) : ok(detail);
+}
+
+/** @param beat null where none was due yet, undefined where no address is set */
+export function lookAtHeartbeat(beat: Beat | null | undefined, now: number): Finding {
+  if (beat === undefined) return skipped('no `backup.heartbeat` is set');
+  if (beat === null) return ok('none was due yet');
+  const age = showDuration(Math.max(0, now - beat.at));
+  if (beat.state === 'failed')
+    return fail(
+      `the one of ${beat.backup} was not taken: ${beat.reason ?? ''}`,
+      'Does the address in `backup.heartbeat.url_file` answer from here? It is sent again every 15 min.',
+    );
+  return ok(beat.state === 'due' ? `the one of ${beat.backup} is being sent` : `sent ${age} ago for ${beat.backup}`);
 }

@@ -4,7 +4,8 @@ import type { Config } from '../config/schema.ts';
 import { asFailure } from '../failures/failure.ts';
 import type { Synapse } from '../homeserver/synapse/synapse.ts';
 import type { BackupRow } from '../store/backups.ts';
-import { lookAtBackups } from './backups.ts';
+import type { Beat } from '../backup/heartbeat.ts';
+import { lookAtBackups, lookAtHeartbeat } from './backups.ts';
 import { lookAtChannels } from './channels.ts';
 import { lookAtClock, lookAtHomeserver, lookAtRateLimit, lookAtToken, lookWhetherAdmin } from './homeserver.ts';
 import { fail, lineNames, skipped, type Finding, type Line, type LineName } from './line.ts';
@@ -20,6 +21,8 @@ export interface DoctorOptions {
   undelivered: () => ReadonlyMap<string, { count: number; since: number }>;
   /** What the catalogue knows, newest first; null where no place for backups is configured. */
   backups: () => readonly BackupRow[] | null;
+  /** The last heartbeat; null where none was due, undefined where no address is set. */
+  heartbeat: () => Beat | null | undefined;
   clock: Clock;
   /** Lines that other parts know how to look at. */
   others: Readonly<Record<'room' | 'crypto', (homeserver: Synapse) => Promise<Finding>>>;
@@ -47,7 +50,7 @@ export class Doctor {
   }
 
   #lookOf(name: LineName, homeserver: Synapse | null, first: Line): () => Promise<Finding> {
-    const { config, store, channels, undelivered, backups, clock, others } = this.#options;
+    const { config, store, channels, undelivered, backups, heartbeat, clock, others } = this.#options;
     if (remote.has(name) && (homeserver === null || first.state === 'fail'))
       return () => Promise.resolve(skipped(homeserver === null ? 'no homeserver is configured' : 'the homeserver does not answer'));
     const looks: Record<Exclude<LineName, 'homeserver'>, (hs: Synapse) => Promise<Finding>> = {
@@ -60,6 +63,7 @@ export class Doctor {
       disk: () => lookAtDisk(config().dataDir),
       clock: () => lookAtClock(config(), clock),
       backups: () => Promise.resolve(lookAtBackups(backups(), clock.now())),
+      heartbeat: () => Promise.resolve(lookAtHeartbeat(heartbeat(), clock.now())),
       channels: () => Promise.resolve(lookAtChannels(channels(), undelivered(), clock.now())),
     };
     const look = looks[name as Exclude<LineName, 'homeserver'>];

@@ -1,7 +1,7 @@
 /** What is looked at, in the order in which it is shown. */
 export const lineNames = [
   ...(['homeserver', 'token', 'admin', 'rate-limit', 'room', 'crypto'] as const),
-  ...(['store', 'disk', 'clock', 'backups', 'channels'] as const),
+  ...(['store', 'disk', 'clock', 'backups', 'heartbeat', 'channels'] as const),
 ] as const;
 export type LineName = (typeof lineNames)[number];
 

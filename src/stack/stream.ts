@@ -111,6 +111,8 @@ export function compressedOutput(producer: Producer, zstd: boolean, signal: Abor
   });
   const [, out, errors, codes] = child.stdio as unknown as [null, Readable, Readable, Readable];
   const tap = new Tap();
+  // One that is aborted after its end has nobody else who listens: that would end Steward.
+  tap.on('error', () => undefined);
   const abort = (): void => {
     try {
       if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, 'SIGTERM');

@@ -2,7 +2,8 @@ import type { Store } from './store.ts';
 
 /**
  * `room_known`: what the room guard compares with, `room_moved`: the room that took the place of the configured one,
- * `device_reset`: how far `steward crypto reset` is, `store_file`: inode and birth of the store's file, `instance`: which of its copies it is.
+ * `device_reset`: how far `steward crypto reset` is, `store_file`: inode and birth of the store's file, `instance`: which of its copies it is,
+ * `heartbeat`: the last that was due, and what became of it.
  */
 export type FactName =
   | 'sync_token'
@@ -21,6 +22,7 @@ export type FactName =
   | 'store_file'
   | 'instance'
   | 'superseded'
+  | 'heartbeat'
   | 'taking_over';
 
 /** Single values that must survive a restart. */

@@ -8,6 +8,25 @@ export interface MetricsSnapshot {
   jobs?: Readonly<Record<string, number>>;
   /** Each schedule; times in seconds since the epoch, null where there is none. */
   schedules?: readonly { name: string; lastSuccess: number | null; nextRun: number | null }[];
+  /** The newest backup. */
+  backup?: BackupSnapshot | null;
+}
+
+/** Of the newest backup; times in seconds since the epoch, durations in seconds. */
+export interface BackupSnapshot {
+  /** Of its data. */
+  at: number;
+  /** Of the data of the newest one that is proven. */
+  provenAt: number | null;
+  /** What it added to a destination. */
+  bytes: number;
+  seconds?: number;
+  proofSeconds?: number;
+  /** What a restore would take now, by what was measured. */
+  restoreSeconds?: number;
+  contentLevel: number;
+  /** By destination; -1 where what lies there is not what was stored, or was not looked at. */
+  objectLevels: Readonly<Record<string, number>>;
 }
 
 /** Counts what Steward does. No method throws or waits. */

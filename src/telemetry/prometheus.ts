@@ -47,6 +47,35 @@ export async function createPrometheusMetrics({ version, clock }: { version: str
     'When it runs next; past where it is late, missing while paused.',
     'nextRun',
   );
+  gauge('steward_backup_last_timestamp_seconds', 'Of when the data of the newest backup are.', ({ backup }) => backup?.at);
+  gauge(
+    'steward_backup_last_proven_timestamp_seconds',
+    'Of when the data of the newest backup are that is proven: content L3 and object L1.',
+    ({ backup }) => backup?.provenAt ?? undefined,
+  );
+  gauge('steward_backup_last_size_bytes', 'What the newest backup added to a destination.', ({ backup }) => backup?.bytes);
+  gauge('steward_backup_last_duration_seconds', 'How long the newest backup took.', ({ backup }) => backup?.seconds);
+  gauge('steward_backup_last_proof_duration_seconds', 'How long its proof took.', ({ backup }) => backup?.proofSeconds);
+  gauge(
+    'steward_backup_last_content_level',
+    'How far the content of the newest backup is proven, 0 to 4.',
+    ({ backup }) => backup?.contentLevel,
+  );
+  gauge(
+    'steward_restore_expected_duration_seconds',
+    'What a restore would take now, by what was measured.',
+    ({ backup }) => backup?.restoreSeconds,
+  );
+  const objectLevels = new Gauge({
+    name: 'steward_backup_last_object_level',
+    help: 'How far what is stored of the newest backup is proven, 0 to 5; -1 not at all.',
+    labelNames: ['destination'],
+    registers,
+    collect() {
+      this.reset();
+      for (const [destination, level] of Object.entries(snapshot().backup?.objectLevels ?? {})) objectLevels.set({ destination }, level);
+    },
+  });
   new Gauge({ name: 'steward_build_info', help: 'The running version.', labelNames: ['version', 'node'], registers }).set(
     { version, node: process.versions.node },
     1,

@@ -119,6 +119,7 @@ test('a look that throws or hangs is a line that fails', async () => {
     channels: () => [],
     undelivered: () => new Map(),
     backups: () => null,
+    heartbeat: () => undefined,
     clock: { ...systemClock, sleep: (_ms, signal) => (signal?.aborted === true ? hanging : Promise.resolve()) },
     others: { room: () => hanging, crypto: () => hanging },
   });

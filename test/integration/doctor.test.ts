@@ -29,7 +29,20 @@ afterAll(async () => {
   await home.dispose();
 });
 
-const names = ['homeserver', 'token', 'admin', 'rate-limit', 'room', 'crypto', 'store', 'disk', 'clock', 'backups', 'channels'];
+const names = [
+  'homeserver',
+  'token',
+  'admin',
+  'rate-limit',
+  'room',
+  'crypto',
+  'store',
+  'disk',
+  'clock',
+  'backups',
+  'heartbeat',
+  'channels',
+];
 
 interface Document {
   healthy: boolean;

@@ -1,9 +1,12 @@
 import { z } from 'zod';
-import { table, text, type Line } from '../../reply/parts.ts';
+import { code, table, text, type Line, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
+import type { CommandContext } from '../context.ts';
 import { defineList } from '../define.ts';
-import { isSafe } from '../../backup/backups.ts';
+import { isProven, isSafe } from '../../backup/backups.ts';
+import { dataAt } from '../../backup/outlook.ts';
 import { pageArguments, pageOf } from '../paging.ts';
+import { picture } from './picture.ts';
 import { placed, placedShape } from './shared.ts';
 
 const row = z.object({
@@ -47,11 +50,12 @@ export const backupList = defineList({
     );
   },
 
-  reply: (page, args) => {
+  reply: (page, args, ctx) => {
     if (page.rows.length === 0) return [text('No backups. ', { command: 'backup create' }, ' makes one.')];
     const more = page.next == null ? [] : [text('More with ', { command: `backup list --limit=${args.limit} --from=${page.next}` }, '.')];
     return [
       text({ strong: 'Backups' }, `: ${page.total ?? page.rows.length}`),
+      ...pictureParts(ctx),
       table(
         [{ title: 'Backup' }, { title: 'Taken' }, { title: 'Size', align: 'right' }, { title: 'Content' }, { title: 'Stored in' }],
         page.rows.map((backup): Line[] => [
@@ -70,3 +74,9 @@ export const backupList = defineList({
     ];
   },
 });
+
+/** All that there are, whichever page is asked for. */
+function pictureParts({ backups, clock }: CommandContext): Part[] {
+  const all = backups.grouped().map((rows) => ({ at: dataAt(rows[0]), bytes: rows[0].bytes ?? 0, proven: rows.some(isProven) }));
+  return [code(picture(all, clock.now())), text('A character is 24 h: █ proven, ░ not proven, · none. A bar is what a backup added.')];
+}

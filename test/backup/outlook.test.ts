@@ -1,0 +1,84 @@
+import { describe, expect, test } from '@jest/globals';
+import { outlook, outlookText } from '../../src/backup/outlook.ts';
+import { isProvenWhole, type Measured } from '../../src/backup/runs.ts';
+import type { BackupRow } from '../../src/store/backups.ts';
+import type { PreparedReport, RestoreRow } from '../../src/store/restores.ts';
+
+const minute = 60_000;
+const hour = 60 * minute;
+const now = Date.UTC(2026, 10, 25, 8);
+
+const row = (id: string, hoursAgo: number, contentLevel = 3, objectLevel: number | null = 1): BackupRow => ({
+  ...{ id, destination: 'disk', state: 'complete', startedAt: now, finishedAt: now, bytes: 1, manifest: '', provenAt: now, pinned: false },
+  ...{ databaseAt: now - hoursAgo * hour, contentLevel, objectLevel },
+});
+const made = (id: string, more: Partial<Measured> = {}): Measured => ({
+  ...{ id, destinations: [{ name: 'disk', objectLevel: 1 }], bytes: 1e9, databaseBytes: 1e9, mediaBytes: 0, contentLevel: 3 },
+  ...{ seconds: 100, proofSeconds: 840 },
+  ...more,
+});
+const restore = (backup: string, seconds: number, downtime: number | null): RestoreRow => ({
+  ...{ id: `of-${backup}`, backup, destination: 'disk', state: 'live', step: null, parts: ['database'], startedAt: 0, changedAt: 0 },
+  ...{ cutOverAt: 0, downtime, report: { seconds } as PreparedReport },
+});
+
+describe('what a restore now would come to', () => {
+  test.each<[string, BackupRow[], Measured[], RestoreRow[], string, string]>([
+    ['by the proof', [row('b', 6)], [made('b')], [], 'A restore now would take 14 min and lose 6 h.', 'the proof of b'],
+    [
+      'by a restore that was done, in proportion to the size, with its swap',
+      [row('b', 6)],
+      [made('b', { databaseBytes: 2e9 }), made('a')],
+      [restore('a', 300, 60_000)],
+      'A restore now would take 11 min and lose 6 h.',
+      'the restore of a, the swap of of-a',
+    ],
+    [
+      'with media at the pace of the largest backup',
+      [row('b', 6)],
+      [made('b', { proofSeconds: 60, bytes: 1e6, seconds: 50, mediaBytes: 6e9 }), made('a')],
+      [],
+      'A restore now would take 11 min and lose 6 h.',
+      'the proof of b, 6.0 GB of media at 10.0 MB/s',
+    ],
+    [
+      'from the newest proven one',
+      [row('c', 1, 2), row('b', 30)],
+      [made('c'), made('b')],
+      [],
+      'A restore now would take 14 min and lose 30 h.',
+      'the proof of b',
+    ],
+    [
+      'of which nothing was measured',
+      [row('b', 6)],
+      [],
+      [],
+      'A restore now would take a time that nobody has measured yet and lose 6 h.',
+      '',
+    ],
+    ['where none is proven', [row('b', 6, 3, null)], [made('b')], [], 'A restore now is not possible: no backup is proven.', ''],
+  ])('%s', (_name, rows, runs, restores, sentence, by) => {
+    const found = outlook(rows, runs, restores, now);
+    expect([outlookText(found), found.by]).toEqual([sentence, by]);
+  });
+});
+
+test.each<[string, Partial<Measured>, boolean]>([
+  ['both axes', {}, true],
+  ['content at L2', { contentLevel: 2 }, false],
+  ['objects not read again', { destinations: [{ name: 'disk', objectLevel: null }] }, false],
+  [
+    'one of two destinations not read again',
+    {
+      destinations: [
+        { name: 'a', objectLevel: 1 },
+        { name: 'b', objectLevel: 0 },
+      ],
+    },
+    false,
+  ],
+  ['nowhere', { destinations: [] }, false],
+])('a heartbeat is due for a backup that is proven whole: %s', (_name, more, due) => {
+  expect(isProvenWhole(made('b', more))).toBe(due);
+});
