@@ -4,13 +4,14 @@ import { asFailure, Failure } from '../failures/failure.ts';
 import type { Stack } from '../stack/stack.ts';
 import type { BackupRow, BackupStore } from '../store/backups.ts';
 import type { Log } from '../telemetry/log.ts';
+import { copyBackup, objectsOf } from './copy.ts';
 import { createBackup } from './create.ts';
 import type { Destination } from './destinations/destination.ts';
 import { DirectoryDestination } from './destinations/directory.ts';
 import { S3Destination, type S3Settings } from './destinations/s3.ts';
 import { EpochKeys, signingKey, type KeySettings } from './keys.ts';
 import { publicKey, type Manifest, type Proof } from './manifest.ts';
-import { removeBackups } from './prune.ts';
+import { namesInUse, removeBackups } from './prune.ts';
 import { judge, type Judged, type Retention } from './retention.ts';
 import { readManifest, readProof, verifyObjects, type ObjectLevel } from './verify.ts';
 
@@ -205,6 +206,7 @@ export class Backups {
         signer: this.#signer,
         known: row.manifest,
         level,
+        others: () => namesInUse({ destination, store, signer: this.#signer }, new Set([row.id])),
         keyOf,
         signal,
       });
@@ -215,6 +217,30 @@ export class Backups {
         store.setObject(row.id, row.destination, null, clock.now());
       throw error;
     }
+  }
+
+  /** Bytes of a backup that a destination has not. */
+  async lacking(manifest: Manifest, destination: Destination): Promise<number> {
+    let bytes = 0;
+    for (const { name, stored } of objectsOf(manifest)) if ((await destination.size(name)) !== stored.bytes) bytes += stored.bytes;
+    return bytes;
+  }
+
+  /**
+   * Takes a backup to another destination, from those that have it.
+   *
+   * @throws Failure `backup.*`
+   */
+  copy(
+    id: string,
+    from: readonly string[],
+    to: string,
+    signal: AbortSignal,
+    progress: (words: string) => void,
+  ): Promise<{ objects: number; bytes: number }> {
+    const { store, clock } = this.#options;
+    const sources = from.map((name) => this.destination(name));
+    return copyBackup({ ...{ id, sources, store, signer: this.#signer, clock, signal, progress }, target: this.destination(to) });
   }
 
   /** Which backups of a destination are kept, and why; newest first. What is no longer there is not among them. */
@@ -281,7 +307,7 @@ export function notEverywhere(id: string, rows: readonly BackupRow[], lost: read
     reason: `${lost.map(({ name, reason }) => `${name}: ${reason}`).join('; ')}. ${id} is in ${where === '' ? 'no other place' : where}`,
     ...(missing.length === 0
       ? {}
-      : { hint: `When ${missing.map(({ name }) => name).join(', ')} is well again, the next \`backup create\` goes there too.` }),
+      : { hint: `When it is well again: ${missing.map(({ name }) => `\`backup copy ${id} --to ${name}\``).join(', ')}.` }),
   });
 }
 

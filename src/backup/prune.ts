@@ -17,37 +17,61 @@ export interface PruneOptions {
  * @throws Failure of the families `backup`; where a manifest of those that stay cannot be read, before anything is removed
  */
 export async function removeBackups(ids: readonly string[], options: PruneOptions): Promise<number> {
-  const { destination, store, signer, signal } = options;
-  const gone = new Set(ids);
-  const kept = new Set(store.packs(destination.name).flatMap(({ name, index }) => [name, index.name]));
-  for (const { id, destination: at } of store.list('complete')) {
-    if (at !== destination.name || gone.has(id)) continue;
-    if ((await destination.size(`${id}/manifest.json`)) === null) continue;
-    const { manifest } = await readManifest(destination, id, signer);
-    for (const { name } of manifest.objects) kept.add(name);
-  }
+  const { destination, store, signal } = options;
+  const kept = await namesInUse(options, new Set(ids));
   let freed = 0;
   for (const id of ids) {
     signal.throwIfAborted();
     store.setState(id, destination.name, 'removed');
     await destination.remove(`${id}/manifest.json`);
   }
-  // Also folders of earlier runs, whose media nothing is made of any more.
+  for (const { id, destination: at } of store.list('copying')) if (at === destination.name) store.setState(id, at, 'removed');
+  // Also folders of earlier runs, and of copies that did not come to their end, whose media nothing is made of any more.
   for (const { id, destination: at } of store.list('removed')) {
     if (at !== destination.name) continue;
     signal.throwIfAborted();
     await destination.remove(`${id}/manifest.json`);
-    let left = 0;
-    for await (const { name, bytes } of destination.list(`${id}/`)) {
-      if (kept.has(name)) left += 1;
-      else {
-        await destination.remove(name);
-        freed += bytes;
-      }
-    }
+    await destination.abandon(`${id}/`);
+    const { freed: gone, left } = await sweep(destination, `${id}/`, kept);
+    freed += gone;
     if (left > 0) continue;
     await destination.clear(`${id}/`);
     store.forget(id, destination.name);
   }
+  // A copy that did not come to its end may have left media beside those of a backup that stays.
+  for (const { id, destination: at } of store.list('complete')) {
+    if (at !== destination.name) continue;
+    signal.throwIfAborted();
+    await destination.abandon(`${id}/`);
+    freed += (await sweep(destination, `${id}/media/`, kept)).freed;
+  }
   return freed;
+}
+
+/** Removes what is not kept below a prefix. @returns the bytes that were freed, and how many objects were kept */
+async function sweep(destination: Destination, prefix: string, kept: ReadonlySet<string>): Promise<{ freed: number; left: number }> {
+  const found = { freed: 0, left: 0 };
+  for await (const { name, bytes } of destination.list(prefix)) {
+    if (kept.has(name)) found.left += 1;
+    else {
+      await destination.remove(name);
+      found.freed += bytes;
+    }
+  }
+  return found;
+}
+
+/** Objects that backups of a destination are made of, but for some, and the media that new ones will be made of. */
+export async function namesInUse(
+  { destination, store, signer }: Pick<PruneOptions, 'destination' | 'store' | 'signer'>,
+  without: ReadonlySet<string>,
+): Promise<Set<string>> {
+  const kept = new Set(store.packs(destination.name).flatMap(({ name, index }) => [name, index.name]));
+  for (const { id, destination: at } of store.list('complete')) {
+    if (at !== destination.name || without.has(id)) continue;
+    if ((await destination.size(`${id}/manifest.json`)) === null) continue;
+    const { manifest } = await readManifest(destination, id, signer);
+    for (const { name } of manifest.objects) kept.add(name);
+  }
+  return kept;
 }

@@ -17,6 +17,8 @@ export interface VerifyOptions {
   /** SHA-256 of the manifest as the catalogue knows it, or null. */
   known: string | null;
   level: ObjectLevel;
+  /** Objects that other backups in the destination are made of, which may lie in this one's folder. */
+  others: () => Promise<ReadonlySet<string>>;
   /** Finds the file key of a header; needed at level 2. */
   keyOf: ((header: Buffer) => Promise<Buffer | null>) | null;
   signal: AbortSignal;
@@ -31,7 +33,7 @@ const recordAtMost = 64 << 20;
  * @throws Failure `backup.missing`, `backup.damaged`, `backup.unreadable`, `backup.no-key`
  */
 export async function verifyObjects(options: VerifyOptions): Promise<Manifest> {
-  const { id, destination, signer, known, level, signal } = options;
+  const { id, destination, signer, known, level, others, signal } = options;
   const { manifest, text } = await readManifest(destination, id, signer);
   const attempted = `verify ${id} in ${destination.name}`;
   if (known !== null && createHash('sha256').update(text).digest('hex') !== known)
@@ -40,7 +42,7 @@ export async function verifyObjects(options: VerifyOptions): Promise<Manifest> {
     ...manifest.objects,
     ...manifest.epochs.map(({ object, stored }) => ({ name: object, stored })),
   ];
-  await assertComplete(destination, id, objects, attempted);
+  await assertComplete(destination, id, objects, others, attempted);
   for (const object of objects) {
     if (level === 0) continue;
     const full = manifest.objects.find(({ name }) => name === object.name);
@@ -55,6 +57,7 @@ async function assertComplete(
   destination: Destination,
   id: string,
   objects: readonly { name: string; stored: Stored }[],
+  others: VerifyOptions['others'],
   attempted: string,
 ): Promise<void> {
   for (const { name, stored } of objects) {
@@ -64,7 +67,8 @@ async function assertComplete(
   }
   const expected = new Set([...objects.map(({ name }) => name), `${id}/manifest.json`, `${id}/proof.json`, `${id}/RESTORE.txt`]);
   for await (const { name } of destination.list(`${id}/`))
-    if (!expected.has(name)) throw new Failure('backup.damaged', { attempted, reason: `${name} is not in the manifest` });
+    if (!expected.has(name) && !(await others()).has(name))
+      throw new Failure('backup.damaged', { attempted, reason: `${name} is not in the manifest` });
 }
 
 /** Reads an object to its end. @throws Failure `backup.damaged` when it is not what was stored */

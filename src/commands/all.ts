@@ -5,6 +5,7 @@ import { approvalVeto } from './approval/veto.ts';
 import { auditExport } from './audit/export.ts';
 import { auditList } from './audit/list.ts';
 import { auditVerify } from './audit/verify.ts';
+import { backupCopy } from './backup/copy.ts';
 import { backupCreate } from './backup/create.ts';
 import { backupInfo } from './backup/info.ts';
 import { backupList } from './backup/list.ts';
@@ -101,6 +102,7 @@ const commands: readonly Command[] = [
   backupInfo,
   backupVerify,
   backupPin,
+  backupCopy,
   backupPrune,
   backupSchedule,
   backupScheduleShow,

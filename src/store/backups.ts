@@ -1,7 +1,10 @@
 import type { Store } from './store.ts';
 
-/** `removed`: there is no manifest any more; its folder may hold media that other backups are made of. */
-export type BackupState = 'making' | 'complete' | 'removed';
+/**
+ * `copying`: on its way from another destination, no manifest yet. `removed`: there is no manifest, or none any more; its folder
+ * may hold media that other backups are made of.
+ */
+export type BackupState = 'making' | 'copying' | 'complete' | 'removed';
 
 /** A backup as the catalogue knows it; the destination's manifest is the truth. */
 export interface BackupRow {
@@ -60,6 +63,22 @@ export class BackupStore {
 
   begin(id: string, destination: string, startedAt: number): void {
     this.#run("INSERT INTO backups (id, destination, state, started_at) VALUES (?, ?, 'making', ?)", id, destination, startedAt);
+  }
+
+  /** Its folder may hold media of other backups already, or what an earlier try has copied. */
+  beginCopy(id: string, destination: string, startedAt: number): void {
+    this.#run(
+      `INSERT INTO backups (id, destination, state, started_at) VALUES (?, ?, 'copying', ?)
+        ON CONFLICT (id, destination) DO UPDATE SET state = 'copying', started_at = excluded.started_at`,
+      id,
+      destination,
+      startedAt,
+    );
+  }
+
+  /** A folder that gets media which backups of other ids are made of: there is no backup in it. */
+  addFolder(id: string, destination: string, at: number): void {
+    this.#run("INSERT OR IGNORE INTO backups (id, destination, state, started_at) VALUES (?, ?, 'removed', ?)", id, destination, at);
   }
 
   complete(row: Pick<BackupRow, 'id' | 'destination'> & { finishedAt: number; databaseAt: number; bytes: number; manifest: string }): void {
@@ -155,6 +174,30 @@ export class BackupStore {
       );
       const insert = this.#store.database.prepare('INSERT OR REPLACE INTO media_files (destination, media_id, pack) VALUES (?, ?, ?)');
       for (const id of mediaIds) insert.run(destination, id, pack.name);
+    });
+  }
+
+  /** What one destination knows of a pack is true of its copy in another. @returns whether that one had lacked any of its media */
+  copyPack(name: string, from: readonly string[], to: string): boolean {
+    const find = this.#store.database.prepare('SELECT backup, pack FROM media_packs WHERE destination = ? AND name = ?');
+    return this.transaction(() => {
+      for (const destination of from) {
+        const known = find.get(destination, name);
+        if (known === undefined) continue;
+        const { changes } = this.#store.database
+          .prepare('INSERT OR IGNORE INTO media_files (destination, media_id, pack) SELECT ?, media_id, pack FROM media_files WHERE destination = ? AND pack = ?')
+          .run(to, destination, name);
+        if (changes === 0) return false;
+        this.#run(
+          'INSERT OR IGNORE INTO media_packs (destination, name, backup, pack) VALUES (?, ?, ?, ?)',
+          to,
+          name,
+          String(known['backup']),
+          String(known['pack']),
+        );
+        return true;
+      }
+      return false;
     });
   }
 

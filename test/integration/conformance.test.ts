@@ -59,7 +59,7 @@ function host(): string {
   spawnSync('age-keygen', ['-o', join(dir, 'my.key')]);
   const [recipient] = /age1[a-z0-9]+/.exec(readFileSync(join(dir, 'my.key'), 'utf8')) ?? [];
   return stringify({
-    backup: { destinations: { disk: { directory: join(dir, 'disk') } }, keys: { recipients: [recipient] } },
+    backup: { destinations: { disk: { directory: join(dir, 'disk') }, cloud: { directory: join(dir, 'cloud') } }, keys: { recipients: [recipient] } },
     stack: {
       homeserver_config: [join(synapseAt, 'homeserver.yaml')],
       components: {
@@ -133,6 +133,7 @@ const writes: Record<string, { line: string; before: (localpart: string) => Prom
   'backup create': null,
   'backup verify': null,
   'backup pin': null,
+  'backup copy': null,
   'backup prune': null,
   // This one writes into Steward's own store; nightly.test.ts tries it.
   'backup schedule': null,
@@ -279,6 +280,11 @@ test('every example of the registry runs', async () => {
       // Steward has no key here, and may not stop this server; restore.test.ts restores one.
       if (name.startsWith('restore ') && name !== 'restore list') {
         expect(reply.errorId).toMatch(/^(backup\.no-key|restore\.not-found)$/);
+        continue;
+      }
+      // Each destination has it already; test/integration/destinations.test.ts copies one.
+      if (name === 'backup copy') {
+        expect({ example, error: reply.errorId }).toEqual({ example, error: 'backup.exists' });
         continue;
       }
       const undoneAlready = name === 'undo';

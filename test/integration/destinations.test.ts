@@ -1,9 +1,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { chmodSync, cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import { ensureAge, makeAgeKey } from '../../kit/age.ts';
 import { startProxy, type Proxy, type ProxiedRequest } from '../../kit/proxy.ts';
@@ -17,8 +19,9 @@ import type { ShellMessage } from '../../src/terminal/session.ts';
 
 /** One homeserver, a folder and a bucket: what each has is read on the disk, past the code under test. */
 
-jest.setTimeout(60_000);
+jest.setTimeout(120_000);
 
+const main = resolve(import.meta.dirname, '../../src/main.ts');
 const bucket = 'backups';
 
 let dir: string;
@@ -294,6 +297,123 @@ describe('a destination that fails', () => {
   });
 });
 
+describe('backup copy', () => {
+  /** Its own media, those of an earlier backup, and a pack that the other has under another name. */
+  let id: string;
+
+  beforeAll(async () => {
+    await upload('copied');
+    expect(await steward('backup create --to disk')).toMatchObject({ outcome: 'done' });
+    id = idsIn(disk).at(-1) ?? '';
+  });
+
+  const states = (): Record<string, unknown>[] =>
+    core.store.database.prepare("SELECT id, state FROM backups WHERE destination = 'cloud' AND state <> 'complete'").all();
+
+  test('that fails leaves nothing there', async () => {
+    const [files, before] = [filesIn(cloud), states()];
+    for (const what of ['database/', 'media/pack-0001.files', 'config/', 'RESTORE.txt', 'manifest.json']) {
+      const fault = proxy.fault({
+        name: what,
+        match: isPutOf(`${id}/${what}`),
+        action: { status: 403, body: '<Error><Code>AccessDenied</Code></Error>' },
+        times: Infinity,
+      });
+      const reply = await steward(`backup copy ${id} --to cloud`);
+      fault.remove();
+      expect({ what, ...reply }).toMatchObject({ what, outcome: 'failed', errorId: 'backup.destination-failed' });
+      expect(filesIn(cloud)).toEqual(files);
+      expect(states()).toEqual(before);
+    }
+  });
+
+  test('of what is not whole is refused, and leaves nothing there', async () => {
+    const path = join(disk, manifestOf(disk, id).objects.find(({ role }) => role === 'database')?.name ?? '');
+    const [held, before] = [readFileSync(path), filesIn(cloud)];
+    const changed = Buffer.from(held);
+    changed[changed.length >> 1] = (changed[changed.length >> 1] ?? 0) ^ 1;
+    writeFileSync(path, changed);
+    expect(await steward(`backup copy ${id} --to cloud`)).toMatchObject({ outcome: 'failed', errorId: 'backup.damaged' });
+    expect(filesIn(cloud)).toEqual(before);
+    writeFileSync(path, held);
+  });
+
+  test('takes it there byte for byte, with the media that it is made of, and makes it safe', async () => {
+    const reply = await steward(`backup copy ${id} --to cloud`);
+    expect({ ...reply, parts: [] }).toMatchObject({ outcome: 'done', result: { id, to: 'cloud', objectLevel: 1, safe: true } });
+    for (const name of filesIn(disk).filter((file) => file.startsWith(`${id}/`)))
+      expect({ name, same: readFileSync(join(cloud, name)).equals(readFileSync(join(disk, name))) }).toEqual({ name, same: true });
+    assertWhole(cloud, id);
+    expect(await newest()).toMatchObject({ id, safe: true });
+    expect(await steward(`backup verify ${id} --from cloud`)).toMatchObject({ outcome: 'done' });
+    // Media that lie in the folder of an earlier backup do not belong to that one, and do no harm.
+    for (const earlier of idsIn(cloud).filter((one) => existsSync(join(cloud, one, 'manifest.json'))))
+      expect({ earlier, ...(await steward(`backup verify ${earlier} --level 1 --from cloud`)) }).toMatchObject({
+        earlier,
+        outcome: 'done',
+      });
+  });
+
+  test('again is refused; of a damaged one it puts what is damaged', async () => {
+    expect(await steward(`backup copy ${id} --to cloud`)).toMatchObject({ outcome: 'refused', errorId: 'backup.exists' });
+    const [one, other] = manifestOf(cloud, id).objects.map(({ name }) => join(cloud, name));
+    writeFileSync(one ?? '', readFileSync(one ?? '').subarray(1));
+    rmSync(other ?? '');
+    expect(await steward(`backup verify ${id} --from cloud`)).toMatchObject({ outcome: 'failed' });
+    expect(await steward(`backup copy ${id} --to cloud`)).toMatchObject({ outcome: 'done', result: { objects: 2, safe: true } });
+    assertWhole(cloud, id);
+    expect(await steward(`backup verify ${id} --from cloud`)).toMatchObject({ outcome: 'done' });
+  });
+
+  test('killed at any commit leaves no backup there that is not whole; the same command goes on, a prune takes the rest away', async () => {
+    await upload('killed');
+    expect(await steward('backup create --to disk')).toMatchObject({ outcome: 'done' });
+    id = idsIn(disk).at(-1) ?? '';
+    core.close();
+    const copies = join(dir, 'copies');
+    cpSync(join(dir, 'data'), join(copies, 'data'), { recursive: true });
+    cpSync(cloud, join(copies, 'cloud'), { recursive: true });
+    const [before, env] = [filesIn(cloud), (at: string) => ({ ...process.env, STEWARD_CRASH_AT: at })];
+    // The proxy to the bucket lives in this process.
+    const shell = async (at: string, ...words: string[]): Promise<number | null> => {
+      const args = ['--disable-warning=ExperimentalWarning', main, ...words, '--config', join(dir, 'steward.yaml')];
+      const [status] = (await once(spawn(process.execPath, args, { env: env(at), stdio: 'ignore' }), 'close')) as [number | null];
+      return status;
+    };
+    let killed = 0;
+    for (const side of ['before', 'after']) {
+      for (let commit = 1; commit < 60; commit += 1) {
+        const status = await shell(`${side}:${commit}`, 'backup', 'copy', id, '--to', 'cloud');
+        if (status !== 0) {
+          killed += 1;
+          for (const there of idsIn(cloud).filter((one) => existsSync(join(cloud, one, 'manifest.json')))) assertWhole(cloud, there);
+          // Every other time the rest is taken away first.
+          if (killed % 2 === 0 && !existsSync(join(cloud, id, 'manifest.json'))) {
+            expect(await shell('', 'backup', 'prune', '--from', 'cloud', '--break-glass', 'test')).toBe(0);
+            expect(filesIn(cloud)).toEqual(before);
+          }
+          const state = await shell('', 'backup', 'copy', id, '--to', 'cloud');
+          expect([0, 3]).toContain(state);
+        }
+        assertWhole(cloud, id);
+        rmSync(join(dir, 'data'), { recursive: true });
+        cpSync(join(copies, 'data'), join(dir, 'data'), { recursive: true });
+        rmSync(cloud, { recursive: true });
+        cpSync(join(copies, 'cloud'), cloud, { recursive: true });
+        if (status === 0) break;
+      }
+    }
+    expect(killed).toBeGreaterThan(6);
+    core = await openCore(new Reloadable(join(dir, 'steward.yaml'), {}), silentLog);
+    expect(await steward(`backup copy ${id} --to cloud`)).toMatchObject({ outcome: 'done', result: { safe: true } });
+  }, 300_000);
+
+  test('the next backup there goes on where it is', async () => {
+    expect(await steward('backup create --to cloud')).toMatchObject({ outcome: 'done', result: { newMedia: 0 } });
+    assertWhole(cloud, idsIn(cloud).at(-1) ?? '');
+  });
+});
+
 describe('info, pin, verify and prune', () => {
   test('info reads where it can be read, and tells where it is', async () => {
     const path = join(disk, first, 'manifest.json');
@@ -334,7 +454,10 @@ describe('info, pin, verify and prune', () => {
     const config = readFileSync(join(dir, 'steward.yaml'), 'utf8').replace('backup:\n', `backup:\n  retention: ${JSON.stringify(base)}\n`);
     writeFileSync(join(dir, 'steward.yaml'), config);
     core = await openCore(new Reloadable(join(dir, 'steward.yaml'), {}), silentLog);
+    expect(await steward('backup create')).toMatchObject({ outcome: 'done' });
     const last = idsIn(cloud).at(-1) ?? '';
+    for (const other of [...idsIn(disk), ...idsIn(cloud)].filter((one) => one !== last))
+      core.store.database.prepare('UPDATE backups SET database_at = ? WHERE id = ?').run(Date.now() - 86_400_000, other);
     const reply = await steward('backup prune');
     expect(reply).toMatchObject({ outcome: 'done', result: { destinations: [{ destination: 'disk' }, { destination: 'cloud' }] } });
     const whole = (place: string): string[] => idsIn(place).filter((id) => existsSync(join(place, id, 'manifest.json')));

@@ -34,6 +34,8 @@ export interface Destination {
   remove(name: string): Promise<void>;
   /** Removes everything below a prefix that ends with `/`, unfinished puts too. May be called twice. */
   clear(prefix: string): Promise<void>;
+  /** Removes what puts that were cut off left below a prefix that ends with `/`. May be called twice. */
+  abandon(prefix: string): Promise<void>;
   /** Bytes that fit, or null where that cannot be told. */
   free(): Promise<number | null>;
 }

@@ -93,6 +93,19 @@ export class DirectoryDestination implements Destination {
     }
   }
 
+  async abandon(prefix: string): Promise<void> {
+    const folder = this.#path(prefix.slice(0, -1));
+    try {
+      const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((error: unknown) => {
+        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+        throw error;
+      });
+      for (const entry of entries) if (entry.name.endsWith(unfinished)) await rm(join(entry.parentPath, entry.name), { force: true });
+    } catch (error) {
+      throw this.#failure(error, `tidy ${prefix} in ${this.name}`);
+    }
+  }
+
   async free(): Promise<number | null> {
     await mkdir(this.place, { recursive: true, mode: 0o700 }).catch(() => undefined);
     const stats = await statfs(this.place).catch(() => null);

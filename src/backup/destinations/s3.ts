@@ -130,10 +130,19 @@ export class S3Destination implements Destination {
         if (first !== undefined)
           throw new Failure('backup.destination-failed', { attempted, reason: `${first.Code ?? ''}: ${first.Key ?? ''}` });
       }
+    } catch (error) {
+      throw this.#failure(error, attempted);
+    }
+    await this.abandon(prefix);
+  }
+
+  async abandon(prefix: string): Promise<void> {
+    try {
+      const { sdk, client } = await this.#open();
       const { Uploads = [] } = await client.send(new sdk.ListMultipartUploadsCommand({ ...this.#bucket, Prefix: `${this.#top}${prefix}` }));
       for (const { Key, UploadId } of Uploads) await client.send(new sdk.AbortMultipartUploadCommand({ ...this.#bucket, Key, UploadId }));
     } catch (error) {
-      throw this.#failure(error, attempted);
+      throw this.#failure(error, `tidy ${prefix} in ${this.name}`);
     }
   }
 

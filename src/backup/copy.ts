@@ -1,0 +1,173 @@
+import { createHash, type KeyObject } from 'node:crypto';
+import type { Clock } from '../clock.ts';
+import { asFailure, Failure } from '../failures/failure.ts';
+import type { BackupStore } from '../store/backups.ts';
+import { hashOfText, once } from './create.ts';
+import type { Destination, Stored } from './destinations/destination.ts';
+import type { Manifest } from './manifest.ts';
+import { removeBackups } from './prune.ts';
+import { hashOf, readManifest } from './verify.ts';
+
+export interface CopyOptions {
+  id: string;
+  /** Where it is, the best first. */
+  sources: readonly Destination[];
+  target: Destination;
+  store: BackupStore;
+  signer: KeyObject;
+  clock: Clock;
+  signal: AbortSignal;
+  /** Told what is being done, in words. */
+  progress: (words: string) => void;
+}
+
+interface Named {
+  name: string;
+  stored: Stored;
+}
+
+/** All that the target must have for the manifest to be true there: objects, media of earlier backups, sealed keys. */
+export function objectsOf({ objects, epochs }: Manifest): Named[] {
+  return [...objects, ...epochs.map(({ object, stored }) => ({ name: object, stored }))];
+}
+
+/**
+ * Takes a backup to another destination, byte for byte, no key needed: each object is hashed on its way and read again there;
+ * the manifest is put last. What a kill has cut off is gone on with by the same call; what fails is taken away again. Where
+ * the target has the backup already, what is missing or damaged of it is put again.
+ *
+ * @returns how many objects and bytes were copied; what was there already is read, and not copied
+ * @throws Failure `backup.*`
+ */
+export async function copyBackup(options: CopyOptions): Promise<{ objects: number; bytes: number }> {
+  const { id, target, store, signal } = options;
+  const isThereAlready = store.get(id, target.name)?.state === 'complete';
+  try {
+    return await copy(options, isThereAlready);
+  } catch (error) {
+    // What cannot be taken away now is by the next prune.
+    if (store.get(id, target.name)?.state === 'copying')
+      await removeBackups([], { ...options, destination: target, signal: never }).catch(() => undefined);
+    signal.throwIfAborted();
+    throw asFailure(error).whileAttempting(`copy ${id} to ${target.name}`);
+  }
+}
+
+const never = new AbortController().signal;
+
+async function copy(options: CopyOptions, isThereAlready: boolean): Promise<{ objects: number; bytes: number }> {
+  const { id, target, store, clock, signal, progress } = options;
+  const { source, manifest, text } = await manifestOf(options, isThereAlready);
+  const objects = objectsOf(manifest);
+  store.transaction(() => {
+    if (!isThereAlready) store.beginCopy(id, target.name, Date.parse(manifest.startedAt));
+    for (const folder of new Set(objects.map(({ name }) => folderOf(name))))
+      if (folder !== id) store.addFolder(folder, target.name, clock.now());
+  });
+  const copied = { objects: 0, bytes: 0 };
+  for (const [n, object] of objects.entries()) {
+    signal.throwIfAborted();
+    progress(`object ${n + 1} of ${objects.length}`);
+    if (await isWhole(target, object, signal)) continue;
+    await copyObject(options, object);
+    copied.objects += 1;
+    copied.bytes += object.stored.bytes;
+  }
+  if (source !== target) {
+    // Beside the manifest: what was proven of it, and how it is restored by hand.
+    const named = new Set([...objects.map(({ name }) => name), `${id}/manifest.json`]);
+    for await (const { name } of source.list(`${id}/`))
+      if (!named.has(name) && folderOf(name.slice(id.length + 1)) !== 'media') await target.put(name, source.get(name));
+    signal.throwIfAborted();
+    await target.put(`${id}/manifest.json`, once(text));
+  }
+  const bytes = objects.filter(({ name }) => folderOf(name) === id).reduce((sum, { stored }) => sum + stored.bytes, 0);
+  const places = options.sources.map(({ name }) => name);
+  store.transaction(() => {
+    const known = places.map((name) => store.get(id, name)).find((row) => row !== null);
+    store.complete({
+      ...{ id, destination: target.name, bytes, manifest: hashOfText(text) },
+      ...{ finishedAt: Date.parse(manifest.finishedAt), databaseAt: Date.parse(manifest.databaseAt) },
+    });
+    for (const { role, name } of manifest.objects) if (role === 'media') store.copyPack(name, places, target.name);
+    if (!isThereAlready && known?.contentLevel != null) store.setContent(id, target.name, known.contentLevel, clock.now());
+    store.setObject(id, target.name, 1, clock.now());
+  });
+  return copied;
+}
+
+const folderOf = (name: string): string => name.slice(0, name.indexOf('/'));
+
+/**
+ * The manifest that is to be true in the target: its own, where it has one; else that of the first place where it can be read.
+ *
+ * @throws Failure `backup.exists` when the target has another backup under the id; what the first of the places said
+ */
+async function manifestOf(
+  { id, sources, target, signer }: CopyOptions,
+  isThereAlready: boolean,
+): Promise<{ source: Destination; manifest: Manifest; text: string }> {
+  if (isThereAlready) {
+    const own = await readManifest(target, id, signer).catch(() => null);
+    if (own !== null) return { source: target, ...own };
+  }
+  let first: unknown;
+  for (const source of sources) {
+    try {
+      const found = await readManifest(source, id, signer);
+      if (!isThereAlready && (await target.size(`${id}/manifest.json`)) !== null) await assertSame(target, id, signer, found.text);
+      return { source, ...found };
+    } catch (error) {
+      first ??= error;
+    }
+  }
+  throw first;
+}
+
+/** A manifest that the catalogue does not know, such as of a copy that was killed at its last step. */
+async function assertSame(target: Destination, id: string, signer: KeyObject, text: string): Promise<void> {
+  const there = await readManifest(target, id, signer).catch(() => null);
+  if (there?.text !== text)
+    throw new Failure('backup.exists', { reason: `${target.name} has another backup of that id, which the catalogue does not know` });
+}
+
+/** Whether it is in the target; read to its end. */
+async function isWhole(target: Destination, { name, stored }: Named, signal: AbortSignal): Promise<boolean> {
+  if ((await target.size(name)) !== stored.bytes) return false;
+  try {
+    await hashOf(target, name, stored, signal);
+    return true;
+  } catch (error) {
+    if (error instanceof Failure && error.id === 'backup.damaged') return false;
+    throw error;
+  }
+}
+
+/** From the first place that has it whole. @throws what the last of them, or the target, said */
+async function copyObject({ sources, target, signal }: CopyOptions, object: Named): Promise<void> {
+  let last: unknown;
+  for (const source of sources) {
+    signal.throwIfAborted();
+    try {
+      await target.put(object.name, whole(source, object, signal));
+      // What lies there is what counts, not what was sent.
+      await hashOf(target, object.name, object.stored, signal);
+      return;
+    } catch (error) {
+      last = error;
+    }
+  }
+  throw last;
+}
+
+/** @throws Failure `backup.damaged` at the end of what is not what was stored: a put takes nothing of it then */
+async function* whole(source: Destination, { name, stored }: Named, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  const hash = createHash('sha256');
+  for await (const chunk of source.get(name)) {
+    signal.throwIfAborted();
+    hash.update(chunk);
+    yield chunk;
+  }
+  if (hash.digest('hex') !== stored.sha256)
+    throw new Failure('backup.damaged', { attempted: `read ${name} in ${source.name}`, reason: 'its content is not what was stored' });
+}
