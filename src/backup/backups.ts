@@ -1,5 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import type { Clock } from '../clock.ts';
+import type { Secret } from '../config/secret.ts';
 import { asFailure, Failure } from '../failures/failure.ts';
 import type { Stack } from '../stack/stack.ts';
 import type { BackupRow, BackupStore } from '../store/backups.ts';
@@ -10,10 +11,12 @@ import type { Destination } from './destinations/destination.ts';
 import { DirectoryDestination } from './destinations/directory.ts';
 import { S3Destination, type S3Settings } from './destinations/s3.ts';
 import { EpochKeys, signingKey, type KeySettings } from './keys.ts';
-import { publicKey, type Manifest, type Proof } from './manifest.ts';
+import { publicKey, type Manifest, type ManifestObject, type Proof } from './manifest.ts';
+import { indexLines, unlock } from './prepare.ts';
 import { namesInUse, removeBackups } from './prune.ts';
 import { judge, type Judged, type Retention } from './retention.ts';
-import { readManifest, readProof, verifyObjects, type ObjectLevel } from './verify.ts';
+import { scanDestination, type ScanReport } from './scan.ts';
+import { openedWhole, readManifest, readProof, verifyObjects, type ObjectLevel } from './verify.ts';
 
 /** A dump is this much smaller than its database, at the least: what is certainly too little space is refused before. */
 const atLeastSmaller = 8;
@@ -241,6 +244,29 @@ export class Backups {
     const { store, clock } = this.#options;
     const sources = from.map((name) => this.destination(name));
     return copyBackup({ ...{ id, sources, store, signer: this.#signer, clock, signal, progress }, target: this.destination(to) });
+  }
+
+  /**
+   * Makes the catalogue of a destination anew from what lies there.
+   *
+   * @param identity opens lists of media; Steward's own when null, where it has one
+   */
+  scan(destination: Destination, serverName: string | null, identity: Secret | null, signal: AbortSignal): Promise<ScanReport> {
+    const { store, clock } = this.#options;
+    const key = identity ?? this.keys.identity;
+    const openList = async (manifest: Manifest, list: ManifestObject): Promise<string[] | null> => {
+      if (key === null) return null;
+      try {
+        const keyOf = await unlock(manifest, destination, key);
+        const paths: string[] = [];
+        for await (const { path } of indexLines(openedWhole(destination, list, keyOf, signal))) paths.push(path);
+        return paths;
+      } catch (error) {
+        if (error instanceof Failure && error.id === 'backup.no-key') return null;
+        throw error;
+      }
+    };
+    return scanDestination({ destination, store, signer: this.#signer, serverName, openList, clock, signal });
   }
 
   /** Which backups of a destination are kept, and why; newest first. What is no longer there is not among them. */

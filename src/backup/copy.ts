@@ -81,12 +81,11 @@ async function copy(options: CopyOptions, isThereAlready: boolean): Promise<{ ob
     signal.throwIfAborted();
     await target.put(`${id}/manifest.json`, once(text));
   }
-  const bytes = objects.filter(({ name }) => folderOf(name) === id).reduce((sum, { stored }) => sum + stored.bytes, 0);
   const places = options.sources.map(({ name }) => name);
   store.transaction(() => {
     const known = places.map((name) => store.get(id, name)).find((row) => row !== null);
     store.complete({
-      ...{ id, destination: target.name, bytes, manifest: hashOfText(text) },
+      ...{ id, destination: target.name, bytes: addedBytes(manifest), manifest: hashOfText(text) },
       ...{ finishedAt: Date.parse(manifest.finishedAt), databaseAt: Date.parse(manifest.databaseAt) },
     });
     for (const { role, name } of manifest.objects) if (role === 'media') store.copyPack(name, places, target.name);
@@ -96,7 +95,13 @@ async function copy(options: CopyOptions, isThereAlready: boolean): Promise<{ ob
   return copied;
 }
 
-const folderOf = (name: string): string => name.slice(0, name.indexOf('/'));
+/** The folder at the top of a destination that an object lies in. */
+export const folderOf = (name: string): string => name.split('/')[0] ?? '';
+
+/** Of the objects that a backup added to those of earlier ones. */
+export function addedBytes({ id, objects }: Pick<Manifest, 'id' | 'objects'>): number {
+  return objects.filter(({ name }) => folderOf(name) === id).reduce((sum, { stored }) => sum + stored.bytes, 0);
+}
 
 /**
  * The manifest that is to be true in the target: its own, where it has one; else that of the first place where it can be read.

@@ -221,11 +221,13 @@ async function mediaIn(view: Snapshot, lines: readonly IndexLine[]): Promise<Set
   return new Set(rows.map((row) => String(row['media_id'])));
 }
 
-function mediaIdOf(path: string): string {
+/** Of a path such as `local_content/aa/bb/rest`. */
+export function mediaIdOf(path: string): string {
   return path.split('/').slice(1, 4).join('');
 }
 
-async function* indexLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<IndexLine> {
+/** What a list of a pack's files holds. @throws Failure `backup.damaged` */
+export async function* indexLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<IndexLine> {
   let waiting = '';
   const decoder = new TextDecoder();
   for await (const chunk of chunks) {

@@ -81,6 +81,30 @@ export async function hashOf(destination: Destination, name: string, stored: Sto
   if (hash.digest('hex') !== stored.sha256) throw changed(destination, name);
 }
 
+/** A small object. @throws Failure `backup.damaged` when it is not what was stored */
+export async function wholeObject(
+  destination: Destination,
+  { name, stored }: { name: string; stored: Stored },
+  signal: AbortSignal,
+): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  await pipeline(
+    destination.get(name),
+    async (content) => {
+      let bytes = 0;
+      for await (const chunk of content) {
+        bytes += chunk.length;
+        if (bytes > stored.bytes) throw changed(destination, name);
+        chunks.push(chunk);
+      }
+    },
+    { signal },
+  );
+  const content = Buffer.concat(chunks);
+  if (createHash('sha256').update(content).digest('hex') !== stored.sha256) throw changed(destination, name);
+  return content;
+}
+
 async function openWhole({ destination, stack, keyOf, signal }: VerifyOptions, object: ManifestObject, manifest: Manifest): Promise<void> {
   if (keyOf === null) throw new Failure('backup.no-key', { attempted: `open ${object.name}` });
   const plain = openedWhole(destination, object, keyOf, signal);

@@ -12,6 +12,7 @@ import { backupList } from './backup/list.ts';
 import { backupPin } from './backup/pin.ts';
 import { backupPrune } from './backup/prune.ts';
 import { backupSchedule, backupScheduleShow } from './backup/schedule.ts';
+import { backupScan } from './backup/scan.ts';
 import { backupVerify } from './backup/verify.ts';
 import type { Command } from './define.ts';
 import { help } from './help.ts';
@@ -103,6 +104,7 @@ const commands: readonly Command[] = [
   backupVerify,
   backupPin,
   backupCopy,
+  backupScan,
   backupPrune,
   backupSchedule,
   backupScheduleShow,

@@ -265,7 +265,10 @@ export const failureTable = {
   ),
   'backup.unknown-destination': refused('There is no such destination.', 'See `backup.destinations` in the configuration.'),
   'backup.not-found': failed('There is no such backup.', '`!backup list` shows them.'),
-  'backup.exists': refused('The destination has the backup already.', '`!backup info BACKUP` shows where it is; `!backup scan` looks again.'),
+  'backup.exists': refused(
+    'The destination has the backup already.',
+    '`!backup info BACKUP` shows where it is; `!backup scan` looks again.',
+  ),
   'backup.destination-full': failed(
     'The place for backups is full.',
     'Make space there, or name another place. Nothing of this backup was left.',

@@ -185,7 +185,9 @@ export class BackupStore {
         const known = find.get(destination, name);
         if (known === undefined) continue;
         const { changes } = this.#store.database
-          .prepare('INSERT OR IGNORE INTO media_files (destination, media_id, pack) SELECT ?, media_id, pack FROM media_files WHERE destination = ? AND pack = ?')
+          .prepare(
+            'INSERT OR IGNORE INTO media_files (destination, media_id, pack) SELECT ?, media_id, pack FROM media_files WHERE destination = ? AND pack = ?',
+          )
           .run(to, destination, name);
         if (changes === 0) return false;
         this.#run(

@@ -59,7 +59,10 @@ function host(): string {
   spawnSync('age-keygen', ['-o', join(dir, 'my.key')]);
   const [recipient] = /age1[a-z0-9]+/.exec(readFileSync(join(dir, 'my.key'), 'utf8')) ?? [];
   return stringify({
-    backup: { destinations: { disk: { directory: join(dir, 'disk') }, cloud: { directory: join(dir, 'cloud') } }, keys: { recipients: [recipient] } },
+    backup: {
+      destinations: { disk: { directory: join(dir, 'disk') }, cloud: { directory: join(dir, 'cloud') } },
+      keys: { recipients: [recipient] },
+    },
     stack: {
       homeserver_config: [join(synapseAt, 'homeserver.yaml')],
       components: {
@@ -134,6 +137,7 @@ const writes: Record<string, { line: string; before: (localpart: string) => Prom
   'backup verify': null,
   'backup pin': null,
   'backup copy': null,
+  'backup scan': null,
   'backup prune': null,
   // This one writes into Steward's own store; nightly.test.ts tries it.
   'backup schedule': null,

@@ -1,9 +1,20 @@
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
 import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { createHash, createPrivateKey, generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
-import { chmodSync, cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { stringify } from 'yaml';
@@ -11,6 +22,7 @@ import { ensureAge, makeAgeKey } from '../../kit/age.ts';
 import { startProxy, type Proxy, type ProxiedRequest } from '../../kit/proxy.ts';
 import { startS3, type S3 } from '../../kit/s3.ts';
 import { startSynapse, type Account, type Synapse } from '../../kit/synapse.ts';
+import { signRecord } from '../../src/backup/manifest.ts';
 import { tokenise } from '../../src/commands/grammar/tokenise.ts';
 import { Reloadable } from '../../src/config/reloadable.ts';
 import { openCore, type Core } from '../../src/core.ts';
@@ -411,6 +423,114 @@ describe('backup copy', () => {
   test('the next backup there goes on where it is', async () => {
     expect(await steward('backup create --to cloud')).toMatchObject({ outcome: 'done', result: { newMedia: 0 } });
     assertWhole(cloud, idsIn(cloud).at(-1) ?? '');
+  });
+});
+
+describe('backup scan', () => {
+  const rowsOf = (from: Core): Record<string, unknown>[] =>
+    from.store.database
+      .prepare(
+        "SELECT id, destination, manifest, bytes, database_at, content_level FROM backups WHERE state = 'complete' ORDER BY id, destination",
+      )
+      .all();
+  interface Scanned {
+    destination: string;
+    backups: string[];
+    added: string[];
+    gone: string[];
+    foreign: string[];
+    damaged: string[];
+    missing: string[];
+    extra: string[];
+    sealed: number;
+  }
+  const scanned = async (line = 'backup scan'): Promise<Scanned[]> => {
+    const reply = await steward(line);
+    expect({ ...reply, parts: [] }).toMatchObject({ outcome: 'done' });
+    return (reply.result as { destinations: Scanned[] }).destinations;
+  };
+
+  test('finds what is in the catalogue, and nothing else', async () => {
+    const before = rowsOf(core);
+    const nothing = { added: [], gone: [], foreign: [], damaged: [], missing: [], sealed: 0 };
+    expect(await scanned()).toMatchObject([
+      { ...nothing, destination: 'disk', backups: idsIn(disk), extra: [] },
+      { ...nothing, destination: 'cloud', extra: [] },
+    ]);
+    expect(rowsOf(core)).toEqual(before);
+  });
+
+  test('makes it anew from the destinations alone: backups go on where they were, and open by themselves', async () => {
+    const before = rowsOf(core);
+    core.close();
+    renameSync(join(dir, 'data'), join(dir, 'data-held'));
+    mkdirSync(join(dir, 'data'), { mode: 0o700 });
+    // The key that manifests are signed with: without it they are another Steward's.
+    core = await openCore(new Reloadable(join(dir, 'steward.yaml'), {}), silentLog);
+    expect((await scanned('backup scan --from disk'))[0]).toMatchObject({ backups: [], added: [], foreign: idsIn(disk) });
+    core.close();
+    cpSync(join(dir, 'data-held/backup-signing.key'), join(dir, 'data/backup-signing.key'));
+    core = await openCore(new Reloadable(join(dir, 'steward.yaml'), {}), silentLog);
+    expect(await scanned()).toMatchObject([
+      { destination: 'disk', added: idsIn(disk), foreign: [], extra: [], sealed: 0 },
+      { destination: 'cloud', foreign: [], extra: [], sealed: 0 },
+    ]);
+    expect(rowsOf(core)).toEqual(before);
+    // Nothing is proven of what is stored until it is read.
+    const ofFirst = async (): Promise<Listed | undefined> => (await listed()).find(({ id }) => id === first);
+    expect(await ofFirst()).toMatchObject({ safe: false });
+    for (const from of ['disk', 'cloud']) expect(await steward(`backup verify ${first} --from ${from}`)).toMatchObject({ outcome: 'done' });
+    expect(await ofFirst()).toMatchObject({ safe: true });
+    expect(await steward('backup create')).toMatchObject({ outcome: 'done', result: { newMedia: 0 } });
+    const last = idsIn(disk).at(-1) ?? '';
+    for (const place of [disk, cloud]) assertWhole(place, last);
+    // The sealed key of the epoch is the one that was there: the media of old can be opened.
+    expect(await steward(`backup verify ${last} --level 2 --from cloud`)).toMatchObject({ outcome: 'done' });
+    expect(await steward('backup prune --dry-run')).toMatchObject({ outcome: 'done' });
+  });
+
+  test('tells of what does not belong, and takes none of it', async () => {
+    const whole = idsIn(disk).filter((id) => existsSync(join(disk, id, 'manifest.json')));
+    const [gone = '', lost = '', cut = ''] = whole;
+    const held = join(dir, 'disk-as-it-was');
+    cpSync(disk, held, { recursive: true });
+    rmSync(join(disk, gone, 'manifest.json'));
+    const database = `${lost}/database/homeserver.db.zst.age`;
+    rmSync(join(disk, database));
+    writeFileSync(join(disk, cut, 'manifest.json'), readFileSync(join(disk, cut, 'manifest.json'), 'utf8').replace('"files"', '"Files"'));
+    writeFileSync(join(disk, lost, 'media/pack-0009.tar.age'), 'planted');
+    // Another Steward's, signed by a key of its own and well formed.
+    const foreign = '20200101_000000';
+    const { privateKey } = generateKeyPairSync('ed25519');
+    const { signer, signature, ...rest } = JSON.parse(readFileSync(join(disk, lost, 'manifest.json'), 'utf8')) as Manifest &
+      Record<string, string>;
+    expect([signer, signature].every((part) => typeof part === 'string')).toBe(true);
+    mkdirSync(join(disk, foreign));
+    writeFileSync(join(disk, foreign, 'manifest.json'), signRecord({ ...rest, id: foreign }, privateKey).text);
+    // Ours, of another homeserver.
+    const other = '20200202_000000';
+    mkdirSync(join(disk, other));
+    const own = createPrivateKey(readFileSync(join(dir, 'data/backup-signing.key')));
+    const server = { ...(rest as unknown as { server: object }).server, name: 'other.example' };
+    writeFileSync(join(disk, other, 'manifest.json'), signRecord({ ...rest, id: other, server }, own).text);
+    mkdirSync(join(disk, 'photos'));
+    writeFileSync(join(disk, 'photos/cat.jpg'), 'not ours');
+
+    const [found] = await scanned('backup scan --from disk');
+    expect(found).toMatchObject({ gone: [gone], damaged: [cut], foreign: [foreign, other], missing: [database] });
+    expect(found?.extra).toContain(`${lost}/media/pack-0009.tar.age`);
+    expect(found?.extra).toContain(`${gone}/database/homeserver.db.zst.age`);
+    expect(found?.extra.some((name) => name.startsWith('photos'))).toBe(false);
+    const rows = await listed();
+    expect(rows.find(({ id }) => id === lost)?.destinations.find(({ name }) => name === 'disk')).toMatchObject({ objectLevel: null });
+    for (const id of [foreign, other]) expect(rows.some((row) => row.id === id)).toBe(false);
+    // Nothing of it was touched.
+    expect(existsSync(join(disk, 'photos/cat.jpg'))).toBe(true);
+    expect(existsSync(join(disk, foreign, 'manifest.json'))).toBe(true);
+    rmSync(disk, { recursive: true });
+    renameSync(held, disk);
+    expect((await scanned('backup scan --from disk'))[0]).toMatchObject({ added: [gone], damaged: [], missing: [], foreign: [] });
+    for (const id of [gone, lost]) expect(await steward(`backup verify ${id} --from disk`)).toMatchObject({ outcome: 'done' });
   });
 });
 
