@@ -10,11 +10,12 @@ import { parseScript } from './script/parse.ts';
 import { writeTranscript } from './transcript.ts';
 import { openWorld, type World } from './world.ts';
 
-const usage = `usage: npm run demo [-- [--plain] [--keep DIR] [--script FILE] [--transcript OUT.json]]
+const usage = `usage: npm run demo [-- [--plain] [--postgres] [--keep DIR] [--script FILE] [--transcript OUT.json]]
 
 Starts a throw-away homeserver with Steward in its admin room. What you type is said there as alice.
 
   --plain                 a room without encryption; otherwise everybody is at a client that encrypts
+  --postgres              the homeserver's data in PostgreSQL, which is started too; otherwise in SQLite
   --keep DIR              keep the data in DIR, and use them again next time
   --script FILE           play a script instead; exit code 0 when all was as expected, else 1
   --transcript OUT.json   write every event of the room at the end
@@ -55,6 +56,7 @@ async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
       plain: { type: 'boolean', default: false },
+      postgres: { type: 'boolean', default: false },
       keep: { type: 'string' },
       script: { type: 'string' },
       transcript: { type: 'string' },
@@ -73,7 +75,7 @@ async function main(): Promise<number> {
     values.script === undefined
       ? null
       : { path: values.script, statements: parseScript(await readFile(resolve(folder, values.script), 'utf8'), values.script) };
-  const world = await openWorld({ keep: values.keep, plain: values.plain, folder, progress: toStderr, cleanup });
+  const world = await openWorld({ keep: values.keep, plain: values.plain, postgres: values.postgres, folder, progress: toStderr, cleanup });
   try {
     if (script !== null) return (await runScript(world, script.statements, script.path)) ? 0 : 1;
     introduce(world);

@@ -1,12 +1,14 @@
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Progress } from '../kit/cache.ts';
 import { isFree } from '../kit/process.ts';
 import { readConfig } from '../kit/synapse-config.ts';
 import { startSynapse } from '../kit/synapse.ts';
-import { install, readInstalled } from './install.ts';
+import { serveControl } from './control.ts';
+import { isOnPostgres, openDatabase, type DemoDatabase } from './database.ts';
+import { databasePasswordPath, install, readInstalled } from './install.ts';
 import { openAccounts, People, type Accounts } from './people.ts';
 import { runLine, writeProgram } from './program.ts';
 import { RoomLog } from './room.ts';
@@ -19,6 +21,8 @@ export interface WorldOptions {
   keep: string | undefined;
   /** Whether a room that is made now is not encrypted. */
   plain: boolean;
+  /** Whether the data of a homeserver that is made now lie in PostgreSQL. */
+  postgres: boolean;
   /** Relative paths start here. */
   folder: string;
   progress: Progress;
@@ -36,7 +40,7 @@ export interface World extends Stage {
 }
 
 /** Starts everything there is. Errors: with the end of the log of what did not start. */
-export async function openWorld({ keep, plain, folder, progress, cleanup }: WorldOptions): Promise<World> {
+export async function openWorld({ keep, plain, postgres, folder, progress, cleanup }: WorldOptions): Promise<World> {
   const dir = keep === undefined ? await mkdtemp(join(tmpdir(), 'steward-demo-')) : resolve(folder, keep);
   if (keep === undefined) cleanup.defer(() => rm(dir, { recursive: true, force: true, maxRetries: 5 }));
   await mkdir(dir, { recursive: true });
@@ -45,19 +49,31 @@ export async function openWorld({ keep, plain, folder, progress, cleanup }: Worl
   // Secrets lie here, and the folder may be in somebody's work tree.
   await writeFile(join(dir, '.gitignore'), '*\n');
 
-  progress('starting Synapse');
   await refuseInUse(join(dir, 'synapse'));
-  const synapse = await startSynapse({ dir: join(dir, 'synapse') });
+  const configPath = join(dir, 'steward', 'steward.yaml');
+  if (postgres && found.includes('synapse') && !isOnPostgres(dir)) throw new Error(`${dir} holds a demo on SQLite`);
+  const database = postgres || isOnPostgres(dir) ? await startDatabase(dir, configPath, progress, cleanup) : null;
+  progress('starting Synapse');
+  const synapse = await startSynapse({
+    dir: join(dir, 'synapse'),
+    ...(database === null ? {} : { database: { postgres: database.synapse } }),
+  });
   cleanup.defer(() => synapse.stop());
+  const control = await serveControl(dir, synapse);
+  cleanup.defer(() => {
+    control.close();
+  });
   const accounts = await openAccounts(dir, synapse);
 
-  const configPath = join(dir, 'steward', 'steward.yaml');
   const program = await writeProgram(join(dir, 'bin'), configPath);
   const installed = join(dir, 'installed');
   const isNew = !existsSync(installed);
   if (isNew) {
     progress('running steward init');
-    await install(program, configPath, synapse, accounts, plain);
+    await install({
+      ...{ program, configPath, synapse, accounts, plain, control: control.commands, backupsDir: join(dir, 'backups') },
+      databaseUser: database?.steward ?? null,
+    });
     await writeFile(installed, '');
   }
   const { botId, roomId, healthUrl } = await readInstalled(configPath);
@@ -95,6 +111,12 @@ export async function openWorld({ keep, plain, folder, progress, cleanup }: Worl
     person: (name) => people.seated(name),
     run: (command, input = '') => runLine(command, { input, cwd: folder, env }),
   };
+}
+
+async function startDatabase(dir: string, configPath: string, progress: Progress, cleanup: AsyncDisposableStack): Promise<DemoDatabase> {
+  progress('starting PostgreSQL');
+  await mkdir(dirname(configPath), { recursive: true, mode: 0o700 });
+  return openDatabase(dir, databasePasswordPath(configPath), cleanup);
 }
 
 async function refuseInUse(synapseDir: string): Promise<void> {

@@ -1,9 +1,9 @@
+import { silent } from './quiet-sdk.ts';
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createClient, MatrixEvent, MatrixEventEvent } from 'matrix-js-sdk';
 import { OnlySignedDevicesIsolationMode } from 'matrix-js-sdk/lib/crypto-api/index.js';
-import { logger as sdkLog } from 'matrix-js-sdk/lib/logger.js';
 import { login, openClient, type Content, type Credentials, type MatrixClient, type RoomEvent } from './client.ts';
 import { openTimeline } from './timeline.ts';
 
@@ -35,14 +35,6 @@ export interface EncryptedClientOptions extends Credentials {
 const patience = 5000;
 /** Milliseconds that a request may take, a sync that waits for news among them. */
 const longestRequest = 110_000;
-// The SDK tells its whole life on the console, through this one and what a client is given.
-const silent = { log: nothing, trace: nothing, debug: nothing, info: nothing, warn: nothing, error: nothing, getChild: () => silent };
-function nothing(): void {
-  // nothing
-}
-// eslint-disable-next-line @typescript-eslint/no-deprecated -- there is no other way to quiet it
-Object.assign(sdkLog, silent);
-
 /** Logs in on a new device, which lives as long as this process. */
 export async function openEncryptedClient({
   password,

@@ -55,6 +55,8 @@ export interface Synapse {
   readonly registrationSharedSecretPath: string;
   readonly registrationSharedSecret: string;
   readonly isRunning: boolean;
+  /** Its process id, or null while it does not run. */
+  readonly pid: number | null;
   /** Makes an account by the shared secret. Errors: Synapse's answer, such as `M_USER_IN_USE`. */
   register(registration: Registration): Promise<Account>;
   /** Starts it again with homeserver.yaml as it is now. Does nothing when it runs. */
@@ -143,6 +145,9 @@ export async function startSynapse(options: SynapseOptions = {}): Promise<Synaps
     registrationSharedSecret,
     get isRunning() {
       return child?.isRunning ?? false;
+    },
+    get pid() {
+      return child?.isRunning === true ? child.pid : null;
     },
     register: (registration) => register(url, registrationSharedSecret, registration),
     async start() {

@@ -1,5 +1,5 @@
 import type { RoomEvent } from '../../kit/client.ts';
-import { aboutOf, bodyOf, isEdit, record, resultOf } from '../content.ts';
+import { aboutOf, bodyOf, isEdit, reactionOf, record, resultOf } from '../content.ts';
 import type { Stage } from './stage.ts';
 
 /** A message of the bot, or the output of a command of the shell. */
@@ -11,9 +11,13 @@ export interface Answer {
 /** What Steward has said, in the room and in the shell, in the order in which it was seen. */
 export class Answers {
   readonly list: Answer[] = [];
+  /** Messages with the reactions that Steward has put under them. */
+  readonly #buttons = new Set<string>();
 
   constructor({ room, botId }: Pick<Stage, 'room' | 'botId'>) {
     const add = (event: RoomEvent): void => {
+      const [key, about] = event.sender === botId ? [reactionOf(event), aboutOf(event)] : [null, null];
+      if (key !== null && about !== null) this.#buttons.add(`${about} ${key}`);
       const text = event.sender === botId ? bodyOf(event) : null;
       if (text !== null) this.list.push({ text, event });
     };
@@ -34,9 +38,10 @@ export class Answers {
     return this.list.findLast(({ event }) => event !== null)?.event ?? null;
   }
 
-  /** What a reaction is meant for: a verdict goes to the last prompt, anything else to what pinged last. */
+  /** What a reaction is meant for: a verdict goes to the last prompt, a button of a report to the last one that has it, anything else to what pinged last. */
   promptFor(key: string): RoomEvent | null {
     const messages = this.list.flatMap(({ event }) => (event === null || isEdit(event) ? [] : [event]));
+    if (/^[📜🔁]/u.test(key)) return messages.findLast(({ event_id: id }) => this.#buttons.has(`${id} ${key}`)) ?? null;
     const isVerdict = /^[✅❌👍👎]/u.test(key);
     return (
       messages.findLast((event) => isAsking(event) || (!isVerdict && isPinging(event))) ??
