@@ -3,6 +3,7 @@ import { Transform, type TransformCallback } from 'node:stream';
 import { Decrypter, Encrypter } from 'age-encryption';
 import type { Secret } from '../config/secret.ts';
 import { Failure } from '../failures/failure.ts';
+import { release } from '../stack/stream.ts';
 
 /**
  * Files of age (age-encryption.org/v1): the header is the library's, the payload is node:crypto's, which is fifteen times
@@ -57,8 +58,16 @@ class ChunkNonce {
   }
 }
 
-/** Seals what passes. */
-export class AgeEncrypt extends Transform {
+/** The age file of what comes; each piece has its memory for itself. */
+export async function* ageEncrypt(chunks: AsyncIterable<Uint8Array>, { header, key }: FileKey): AsyncGenerator<Uint8Array> {
+  const nonce = randomBytes(nonceSize);
+  yield Buffer.concat([header, nonce]);
+  const sealer = new ChunkSealer(payloadKey(key, nonce));
+  for await (const chunk of chunks) yield* sealer.add(chunk);
+  yield* sealer.end();
+}
+
+class ChunkSealer {
   readonly #key: Buffer;
   readonly #nonce = new ChunkNonce();
   readonly #held = Buffer.allocUnsafeSlow(chunkSize);
@@ -66,58 +75,51 @@ export class AgeEncrypt extends Transform {
   #out = Buffer.allocUnsafeSlow(together * sealedSize);
   #filled = 0;
 
-  constructor({ header, key }: FileKey) {
-    super({ highWaterMark: together * sealedSize });
-    const nonce = randomBytes(nonceSize);
-    this.#key = payloadKey(key, nonce);
-    this.push(Buffer.concat([header, nonce]));
+  constructor(key: Buffer) {
+    this.#key = key;
   }
 
-  override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
-    for (let at = 0; at < chunk.length;) {
+  *add(plain: Uint8Array): Generator<Uint8Array> {
+    for (let at = 0; at < plain.length;) {
       // A full chunk waits until more comes: the last one must not be empty.
       if (this.#used === chunkSize) {
-        this.#seal(this.#held);
+        yield* this.#seal(this.#held);
         this.#used = 0;
       }
-      if (this.#used === 0 && chunk.length - at > chunkSize) {
-        this.#seal(chunk.subarray(at, at + chunkSize));
+      if (this.#used === 0 && plain.length - at > chunkSize) {
+        yield* this.#seal(plain.subarray(at, at + chunkSize));
         at += chunkSize;
         continue;
       }
-      const taken = Math.min(chunkSize - this.#used, chunk.length - at);
-      chunk.copy(this.#held, this.#used, at, at + taken);
+      const taken = Math.min(chunkSize - this.#used, plain.length - at);
+      this.#held.set(plain.subarray(at, at + taken), this.#used);
       this.#used += taken;
       at += taken;
     }
-    done();
   }
 
-  override _flush(done: TransformCallback): void {
+  *end(): Generator<Uint8Array> {
     this.#nonce.bytes[11] = 1;
-    this.#seal(this.#held.subarray(0, this.#used));
-    this.#hand();
-    done();
+    yield* this.#seal(this.#held.subarray(0, this.#used));
+    if (this.#filled > 0) yield this.#out.subarray(0, this.#filled);
   }
 
-  #seal(plain: Buffer): void {
+  *#seal(plain: Uint8Array): Generator<Uint8Array> {
     const cipher = createCipheriv('chacha20-poly1305', this.#key, this.#nonce.bytes, { authTagLength: tagSize });
-    this.#put(cipher.update(plain));
+    const sealed = cipher.update(plain);
+    this.#put(sealed);
+    release(sealed);
     cipher.final();
     this.#put(cipher.getAuthTag());
     this.#nonce.next();
-    if (this.#filled > this.#out.length - sealedSize) this.#hand();
+    if (this.#filled < this.#out.length) return;
+    yield this.#out;
+    this.#out = Buffer.allocUnsafeSlow(together * sealedSize);
+    this.#filled = 0;
   }
 
   #put(bytes: Buffer): void {
     this.#filled += bytes.copy(this.#out, this.#filled);
-  }
-
-  #hand(): void {
-    if (this.#filled === 0) return;
-    this.push(this.#out.subarray(0, this.#filled));
-    this.#out = Buffer.allocUnsafeSlow(together * sealedSize);
-    this.#filled = 0;
   }
 }
 

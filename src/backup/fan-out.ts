@@ -91,7 +91,8 @@ async function putInEach(
   });
   try {
     for await (const chunk of chunks) {
-      await Promise.all(lanes.map(({ lane }) => hand(lane, chunk)));
+      // Each destination has chunks of its own.
+      await Promise.all(lanes.map(({ lane }, n) => hand(lane, n === 0 ? chunk : new Uint8Array(chunk))));
       if (lanes.every(({ lane }) => lane.destroyed)) break;
     }
   } catch (error) {

@@ -105,25 +105,20 @@ async function* lackedBy(rows: AsyncIterable<Media>, { fan, store, smaller }: Ru
 async function onePack(run: Run, group: readonly Destination[], first: Media, rest: AsyncIterator<Media>): Promise<void> {
   const { id, fan, stack, store, epoch, mediaPath, results, signal } = run;
   const taken: Media[] = [];
-  async function* paths(): AsyncGenerator<string> {
+  async function* ids(): AsyncGenerator<string> {
     let bytes = 0;
     for (let next: Media | null = first; next !== null;) {
-      const together: Media[] = [];
-      while (next !== null && together.length < 64) {
-        together.push(next);
-        bytes += next.bytes;
-        next = null;
-        if (bytes >= packBytes || taken.length + together.length >= packMedia) break;
-        const more = await rest.next();
-        next = more.done === true ? null : more.value;
-      }
-      taken.push(...together);
-      for (const found of await Promise.all(together.map((media) => stack.mediaPaths(media.id)))) yield* found;
+      taken.push(next);
+      bytes += next.bytes;
+      yield next.id;
+      if (bytes >= packBytes || taken.length >= packMedia) return;
+      const more = await rest.next();
+      next = more.done === true ? null : more.value;
     }
   }
   run.packs += 1;
   const name = `${id}/media/pack-${String(run.packs).padStart(4, '0')}`;
-  const stream = stack.tarMedia(mediaPath, paths(), signal);
+  const stream = stack.tarMedia(mediaPath, ids(), signal);
   const pack = await sealInto(fan.to(group), `${name}.tar.age`, stream, [epoch.recipient]);
   const files = await stream.files;
   const byPath = new Map(files.map((file) => [file.path, file]));

@@ -1,9 +1,11 @@
 import { pipeline } from 'node:stream/promises';
 import type { Readable } from 'node:stream';
 import { Failure } from '../failures/failure.ts';
-import { Tap, type SourceStream, type StreamProof } from '../stack/stream.ts';
-import { AgeDecrypt, AgeEncrypt, newFileKey, type FileKey } from './age.ts';
+import { buffer, inBlocks, type Arrived, type SourceStream, type StreamProof } from '../stack/stream.ts';
+import { inThread } from '../stack/thread.ts';
+import { AgeDecrypt, newFileKey, type FileKey } from './age.ts';
 import type { Destination, Stored } from './destinations/destination.ts';
+import { seal } from './seal.ts';
 
 export interface SealedObject {
   stored: Stored;
@@ -25,20 +27,15 @@ export async function sealInto(
   recipients: readonly string[],
 ): Promise<SealedObject> {
   const fileKey = await newFileKey(recipients);
-  const arrived = new Tap();
-  const sealer = new AgeEncrypt(fileKey);
   async function* sealed(): AsyncGenerator<Uint8Array> {
-    const flow = pipeline(source.data, arrived, sealer).catch((error: unknown) => error);
+    let arrived: Arrived;
     try {
-      yield* sealer as AsyncIterable<Buffer>;
+      arrived = yield* sealing(source.data, fileKey);
     } catch (error) {
       // The stages know better than the pipe why it broke.
       throw brokenBy(name, await settled(source), error);
     }
-    const error = await flow;
-    const proof = await source.proof;
-    if (error !== undefined) throw brokenBy(name, proof, error);
-    assertWhole(name, proof, arrived);
+    assertWhole(name, await source.proof, arrived);
   }
   try {
     const stored = await destination.put(name, sealed());
@@ -49,6 +46,18 @@ export async function sealInto(
   }
 }
 
+/** In a thread of its own, but for what is small. */
+async function* sealing(data: AsyncIterable<Uint8Array>, fileKey: FileKey): AsyncGenerator<Uint8Array, Arrived> {
+  const blocks = inBlocks(data);
+  const first = await blocks.next();
+  async function* all(): AsyncGenerator<Uint8Array> {
+    if (first.done !== true) yield first.value;
+    yield* blocks;
+  }
+  if (first.done === true || first.value.length < buffer) return yield* seal(all(), fileKey);
+  return yield* inThread<Uint8Array, Arrived>(new URL('./seal-worker.ts', import.meta.url), fileKey, all());
+}
+
 /** What an object holds, as a stream; `keyOf` finds its file key. */
 export function opened(chunks: AsyncIterable<Uint8Array>, keyOf: (header: Buffer) => Promise<Buffer | null>): Readable {
   const decrypt = new AgeDecrypt(keyOf);
@@ -57,10 +66,10 @@ export function opened(chunks: AsyncIterable<Uint8Array>, keyOf: (header: Buffer
 }
 
 /** @throws Failure `backup.source-failed` */
-function assertWhole(name: string, proof: StreamProof, arrived: Tap): void {
+function assertWhole(name: string, proof: StreamProof, arrived: Arrived): void {
   const bad = proof.stages.find(({ exitCode }) => exitCode !== 0);
   if (bad !== undefined) throw brokenBy(name, proof, undefined);
-  if (proof.bytes !== arrived.bytes || proof.sha256 !== arrived.digest())
+  if (proof.bytes !== arrived.bytes || proof.sha256 !== arrived.sha256)
     throw new Failure('backup.source-failed', {
       attempted: `back up ${name}`,
       reason: `${proof.bytes} bytes left the source, and ${arrived.bytes} arrived`,

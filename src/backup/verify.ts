@@ -3,6 +3,7 @@ import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Failure } from '../failures/failure.ts';
 import type { Stack } from '../stack/stack.ts';
+import { release } from '../stack/stream.ts';
 import type { Destination, Stored } from './destinations/destination.ts';
 import { manifestShape, proofShape, readRecord, type Manifest, type ManifestObject, type Proof } from './manifest.ts';
 import { opened } from './object.ts';
@@ -77,6 +78,7 @@ export async function hashOf(destination: Destination, name: string, stored: Sto
   for await (const chunk of destination.get(name)) {
     signal.throwIfAborted();
     hash.update(chunk);
+    release(chunk);
   }
   if (hash.digest('hex') !== stored.sha256) throw changed(destination, name);
 }

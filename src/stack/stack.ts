@@ -101,7 +101,7 @@ export interface MediaFile {
 
 /** A tar of media files as they are read. */
 export interface MediaStream extends SourceStream {
-  /** The files in it, once the data have ended; a path that was asked for and is not here has no file. */
+  /** The files in it, once the data have ended. */
   files: Promise<MediaFile[]>;
 }
 
@@ -197,10 +197,12 @@ export interface Stack {
   registrationSecret(): Promise<Secret | null>;
   dumpDatabase(signal: AbortSignal): Promise<DatabaseDump>;
   openSnapshot(): Promise<Snapshot>;
-  /** Thumbnails and the like of one media id, as paths below the media path. */
-  mediaPaths(mediaId: string): Promise<string[]>;
-  /** @param mediaPath as `facts` gives it */
-  tarMedia(mediaPath: string, paths: AsyncIterable<string>, signal: AbortSignal): MediaStream;
+  /**
+   * A tar of the content and the thumbnails of media; what is no id, or is not there, is left out.
+   *
+   * @param mediaPath as `facts` gives it
+   */
+  tarMedia(mediaPath: string, ids: AsyncIterable<string>, signal: AbortSignal): MediaStream;
   /** A tar of whole files by absolute path, mode and owner kept; a path without a file is left out. */
   tarFiles(paths: readonly string[], signal: AbortSignal): SourceStream;
   /** One whole file as it is. */

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { text } from 'node:stream/consumers';
 import { finished, pipeline } from 'node:stream/promises';
-import { Transform, type Readable, type TransformCallback } from 'node:stream';
+import { PassThrough, Transform, type Readable, type TransformCallback } from 'node:stream';
 import { constants, createZstdCompress } from 'node:zlib';
 
 /** How one stage of a stream ended. */
@@ -61,26 +61,50 @@ export function toldApart(data: AsyncIterable<Uint8Array>): {
   };
 }
 
-/** Counts and hashes what passes. */
-export class Tap extends Transform {
+/** What passed: how many bytes, and their SHA-256, hex. */
+export interface Arrived {
+  bytes: number;
+  sha256: string;
+}
+
+/** Counts and hashes. */
+export class Tally {
   readonly #hash = createHash('sha256');
   #digest: string | undefined;
   bytes = 0;
+
+  add(chunk: Uint8Array): void {
+    this.#hash.update(chunk);
+    this.bytes += chunk.length;
+  }
+
+  /** Hex, of what was added when it is first asked. */
+  digest(): string {
+    this.#digest ??= this.#hash.digest('hex');
+    return this.#digest;
+  }
+}
+
+/** Counts and hashes what passes. */
+export class Tap extends Transform {
+  readonly #tally = new Tally();
 
   constructor() {
     super({ highWaterMark: buffer });
   }
 
   override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
-    this.#hash.update(chunk);
-    this.bytes += chunk.length;
+    this.#tally.add(chunk);
     done(null, chunk);
+  }
+
+  get bytes(): number {
+    return this.#tally.bytes;
   }
 
   /** Hex, of what has passed when it is first asked. */
   digest(): string {
-    this.#digest ??= this.#hash.digest('hex');
-    return this.#digest;
+    return this.#tally.digest();
   }
 }
 
@@ -142,16 +166,70 @@ export function compressedOutput(producer: Producer, zstd: boolean, signal: Abor
 }
 
 /** What code of Steward's own writes, as a stream with its proof. `write` gives the chunks, and throws when it cannot. */
-export function ownOutput(name: string, write: () => AsyncIterable<Uint8Array>, signal: AbortSignal): SourceStream {
-  const tap = new Tap();
+export function ownOutput(name: string, write: () => AsyncIterable<Uint8Array> | Iterable<Uint8Array>, signal: AbortSignal): SourceStream {
+  const hashed = async function* (): AsyncGenerator<Uint8Array, Arrived> {
+    const tally = new Tally();
+    for await (const chunk of write()) {
+      tally.add(chunk);
+      yield chunk;
+    }
+    return { bytes: tally.bytes, sha256: tally.digest() };
+  };
+  return provenOutput(name, hashed, signal);
+}
+
+/** The same, of code that counts and hashes by itself what it gives. */
+export function provenOutput(
+  name: string,
+  write: (signal: AbortSignal) => AsyncGenerator<Uint8Array, Arrived>,
+  signal: AbortSignal,
+): SourceStream {
+  const data = new PassThrough({ highWaterMark: buffer });
   const stop = new AbortController();
   const any = AbortSignal.any([signal, stop.signal]);
-  const flow = pipeline(write, tap, { signal: any });
-  const proof = flow.then(
-    () => ({ stages: [{ name, exitCode: 0 }], sha256: tap.digest(), bytes: tap.bytes, said: '' }),
-    (error: unknown) => ({ stages: [{ name, exitCode: 1 }], sha256: tap.digest(), bytes: tap.bytes, said: (error as Error).message }),
+  let told: Arrived = { sha256: '', bytes: 0 };
+  const proven = async function* (): AsyncGenerator<Uint8Array> {
+    told = yield* write(any);
+  };
+  const proof = pipeline(proven, data, { signal: any }).then(
+    () => ({ stages: [{ name, exitCode: 0 }], ...told, said: '' }),
+    (error: unknown) => ({ stages: [{ name, exitCode: 1 }], ...told, said: (error as Error).message }),
   );
-  return { data: tap, proof, abort: () => stop.abort() };
+  return { data, proof, abort: () => stop.abort() };
+}
+
+/** The same bytes in blocks of `buffer`, of which only the last one is smaller; each has its memory for itself. */
+export async function* inBlocks(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let block: Uint8Array | null = null;
+  let used = 0;
+  for await (const chunk of chunks) {
+    if (used === 0 && chunk.length === buffer && memoryOf(chunk).length > 0) {
+      yield chunk;
+      continue;
+    }
+    for (let at = 0; at < chunk.length;) {
+      block ??= Buffer.allocUnsafeSlow(buffer);
+      const taken = Math.min(chunk.length - at, block.length - used);
+      block.set(chunk.subarray(at, at + taken), used);
+      at += taken;
+      used += taken;
+      if (used < block.length) continue;
+      yield block;
+      block = null;
+      used = 0;
+    }
+  }
+  if (block !== null) yield block.subarray(0, used);
+}
+
+/** The memory of a chunk that has it for itself, so that it can be moved or given back; none of anything else. */
+export function memoryOf(chunk: unknown): ArrayBuffer[] {
+  return ArrayBuffer.isView(chunk) && chunk.byteLength === chunk.buffer.byteLength ? [chunk.buffer as ArrayBuffer] : [];
+}
+
+/** Gives back the memory of a chunk that nobody else has. What waits for the collector is many times what is in use, and makes it run. */
+export function release(chunk: unknown): void {
+  for (const memory of memoryOf(chunk)) memory.transfer(0);
 }
 
 async function tail(stream: Readable): Promise<string> {

@@ -3,7 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { Decrypter, Encrypter, generateHybridIdentity, generateX25519Identity, identityToRecipient } from 'age-encryption';
-import { AgeDecrypt, AgeEncrypt, keyByIdentities, newFileKey } from '../../src/backup/age.ts';
+import { AgeDecrypt, ageEncrypt, keyByIdentities, newFileKey } from '../../src/backup/age.ts';
 import { Secret } from '../../src/config/secret.ts';
 
 /** Around each boundary of age's chunks of 64 KiB. */
@@ -18,7 +18,7 @@ const inPieces = (content: Buffer, size: number): Readable =>
   );
 
 async function sealed(content: Buffer, recipients: string[], piece: number): Promise<Buffer> {
-  return buffer(inPieces(content, piece).pipe(new AgeEncrypt(await newFileKey(recipients))));
+  return buffer(ageEncrypt(inPieces(content, piece), await newFileKey(recipients)));
 }
 
 async function open(file: Buffer, identity: string, piece = 65_536): Promise<Buffer> {

@@ -1,7 +1,18 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { stringify } from 'yaml';
@@ -387,6 +398,19 @@ describe('faults', () => {
     expect(await steward('backup create')).toMatchObject({ outcome: 'failed', errorId: 'stack.file-unreadable' });
     writeFileSync(key, held, { mode: 0o600 });
     expect(files()).toEqual(before);
+  });
+
+  test('a thread that dies leaves no backup', async () => {
+    const before = files();
+    const id = await upload('five');
+    const path = join(synapse.mediaPath, 'local_content', id.slice(0, 2), id.slice(2, 4), id.slice(4));
+    rmSync(path);
+    symlinkSync(path, path);
+    expect(await steward('backup create')).toMatchObject({ outcome: 'failed', errorId: 'backup.source-failed' });
+    rmSync(path);
+    writeFileSync(path, 'five');
+    expect(files()).toEqual(before);
+    expect(core.store.database.prepare(`SELECT count(*) AS n FROM backups WHERE state = 'making'`).get()).toEqual({ n: 0 });
   });
 
   test('kill -9 half-way leaves no manifest, and the next run takes the rest away', async () => {

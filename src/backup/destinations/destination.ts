@@ -21,7 +21,8 @@ export interface Destination {
   readonly place: string;
   /**
    * Stores the chunks to their end. Atomic: the name is there whole and durable, or, when `chunks` throws or this does, not at
-   * all; what was there before under the name is then still there. What `chunks` throws is thrown on.
+   * all; what was there before under the name is then still there. What `chunks` throws is thrown on. The chunks' memory is the
+   * destination's, which may give it back.
    */
   put(name: string, chunks: AsyncIterable<Uint8Array>): Promise<Stored>;
   /** The object's bytes; throws `backup.missing` when it is not there. */

@@ -1,9 +1,8 @@
-import { createReadStream, createWriteStream } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { Failure } from '../../failures/failure.ts';
-import { buffer, Tap } from '../../stack/stream.ts';
+import { buffer, release, Tally } from '../../stack/stream.ts';
 import { assertObjectName, type Destination, type Stored, type StoredObject } from './destination.ts';
 
 /** What a put writes to before it is whole. */
@@ -23,17 +22,16 @@ export class DirectoryDestination implements Destination {
   async put(name: string, chunks: AsyncIterable<Uint8Array>): Promise<Stored> {
     const path = this.#path(name);
     const partial = `${path}${unfinished}`;
-    const tap = new Tap();
     try {
       await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-      await pipeline(chunks, tap, createWriteStream(partial, { mode: 0o600, highWaterMark: 4 * buffer, flush: true }));
+      const stored = await written(partial, chunks);
       await rename(partial, path);
       await this.#syncUp(dirname(path));
+      return stored;
     } catch (error) {
       await rm(partial, { force: true }).catch(() => undefined);
       throw this.#failure(error, `store ${name} in ${this.name}`);
     }
-    return { bytes: tap.bytes, sha256: tap.digest() };
   }
 
   async *get(name: string): AsyncGenerator<Uint8Array> {
@@ -137,4 +135,25 @@ export class DirectoryDestination implements Destination {
     if (error instanceof Failure || typeof (error as NodeJS.ErrnoException).syscall !== 'string') return error;
     return new Failure('backup.destination-failed', { attempted, reason: `${this.place}: ${code ?? 'unknown'}`, cause: error });
   }
+}
+
+/** Each chunk is hashed while the one before it is written. */
+async function written(path: string, chunks: AsyncIterable<Uint8Array>): Promise<Stored> {
+  const tally = new Tally();
+  const file = await open(path, 'w', 0o600);
+  try {
+    let writing = Promise.resolve();
+    for await (const chunk of chunks) {
+      tally.add(chunk);
+      await writing;
+      writing = file.writeFile(chunk).then(() => release(chunk));
+      // It is awaited, though what gives the chunks may throw before.
+      writing.catch(() => undefined);
+    }
+    await writing;
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  return { bytes: tally.bytes, sha256: tally.digest() };
 }

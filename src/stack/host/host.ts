@@ -23,7 +23,7 @@ import { compressedOutput, ownOutput, type SourceStream } from '../stream.ts';
 import { readSynapseConfig, type SynapseConfig } from '../synapse-config.ts';
 import { logsOf, missingControl, restartComponent, startComponent, statusOf, stopComponent, type ComponentSettings } from './components.ts';
 import { HostRestores } from './restore.ts';
-import { pathsOfMedia, tarOfMedia } from './media.ts';
+import { tarOfMedia } from './media.ts';
 import { connect, factsOf, majorOf, openSnapshot, powersOf, type Access } from './postgres.ts';
 import { dumpProgram, hasProgram, postgresPrograms } from './programs.ts';
 import { feedDecompressed } from './feed.ts';
@@ -200,17 +200,13 @@ export class HostStack implements Stack {
     };
   }
 
-  async mediaPaths(mediaId: string): Promise<string[]> {
-    return pathsOfMedia((await this.#config()).mediaPath, mediaId);
-  }
-
-  tarMedia(mediaPath: string, paths: AsyncIterable<string>, signal: AbortSignal): MediaStream {
-    return tarOfMedia(mediaPath, paths, signal);
+  tarMedia(mediaPath: string, ids: AsyncIterable<string>, signal: AbortSignal): MediaStream {
+    return tarOfMedia(mediaPath, ids, signal);
   }
 
   tarFiles(paths: readonly string[], signal: AbortSignal): SourceStream {
     const inputs = [...new Set(paths)].map((path) => ({ path, name: path.replace(/^\/+/, '') }));
-    return ownOutput('tar', () => tarOf(inputs, () => undefined), signal);
+    return ownOutput('tar', () => tarOf(inputs), signal);
   }
 
   async readFile(path: string): Promise<Buffer> {

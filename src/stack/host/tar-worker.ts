@@ -1,62 +1,39 @@
-import { createHash } from 'node:crypto';
-import { parentPort } from 'node:worker_threads';
-import { tarOf, type TarInput, type TarredFile } from './tar.ts';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { MediaFile } from '../stack.ts';
+import { Tally } from '../stream.ts';
+import { serveThread } from '../thread.ts';
+import type { PackedMedia } from './media.ts';
+import { Tar, type TarInput } from './tar.ts';
 
-/** Reading, hashing and packing files takes a core of its own; the other one seals and writes. */
+/** Media ids as Synapse makes them; another one cannot name a folder. */
+const mediaId = /^[A-Za-z0-9_-]{5,255}$/;
 
-/** What the thread is told. `wanted`: how many more chunks the reader has room for. */
-export type ToWorker = { inputs: TarInput[]; last: boolean } | { wanted: number };
+/** Where the content and the thumbnails of one media id are; none for an id that is no id. */
+function* inputsOf(mediaPath: string, id: string): Generator<TarInput> {
+  if (!mediaId.test(id)) return;
+  const place = `${id.slice(0, 2)}/${id.slice(2, 4)}/${id.slice(4)}`;
+  const input = (name: string): TarInput => ({ name, path: join(mediaPath, name) });
+  yield input(`local_content/${place}`);
+  const thumbnails = `local_thumbnails/${place}`;
+  const folder = join(mediaPath, thumbnails);
+  if (existsSync(folder))
+    yield* readdirSync(folder)
+      .sort()
+      .map((name) => input(`${thumbnails}/${name}`));
+}
 
-/** What it tells. A `hungry` one has packed all that it was given. */
-export type FromWorker =
-  | { kind: 'hungry' }
-  | { kind: 'chunk'; chunk: Uint8Array }
-  | { kind: 'end'; sha256: string; bytes: number; files: TarredFile[] }
-  | { kind: 'error'; message: string };
-
-const port = parentPort;
-if (port === null) throw new TypeError('this file is the code of a thread');
-const tell = (message: FromWorker, transfer: ArrayBuffer[] = []): void => port.postMessage(message, transfer);
-
-let room = 0;
-/** Who reads and who writes may both wait. */
-let waiting: (() => void)[] = [];
-const given: { inputs: TarInput[]; last: boolean }[] = [];
-port.on('message', (message: ToWorker) => {
-  if ('wanted' in message) room += message.wanted;
-  else given.push(message);
-  const woken = waiting;
-  waiting = [];
-  for (const wake of woken) wake();
+await serveThread<string, string[], PackedMedia>(async function* (mediaPath, ids) {
+  const files: MediaFile[] = [];
+  const tar = new Tar(({ name, bytes, sha256 }) => files.push({ path: name, bytes, sha256 }));
+  const tally = new Tally();
+  async function* blocks(): AsyncGenerator<Uint8Array> {
+    for await (const some of ids) for (const id of some) for (const input of inputsOf(mediaPath, id)) yield* tar.add(input);
+    yield* tar.end();
+  }
+  for await (const block of blocks()) {
+    tally.add(block);
+    yield block;
+  }
+  return { files, bytes: tally.bytes, sha256: tally.digest() };
 });
-const changed = (): Promise<void> => new Promise((resolve) => waiting.push(resolve));
-
-async function* inputs(): AsyncGenerator<TarInput> {
-  for (;;) {
-    const next = given.shift();
-    if (next === undefined) {
-      tell({ kind: 'hungry' });
-      while (given.length === 0) await changed();
-      continue;
-    }
-    yield* next.inputs;
-    if (next.last) return;
-  }
-}
-
-try {
-  const hash = createHash('sha256');
-  const files: TarredFile[] = [];
-  let bytes = 0;
-  for await (const chunk of tarOf(inputs(), (file) => files.push(file))) {
-    hash.update(chunk);
-    bytes += chunk.length;
-    while (room === 0) await changed();
-    room -= 1;
-    tell({ kind: 'chunk', chunk }, [chunk.buffer as ArrayBuffer]);
-  }
-  tell({ kind: 'end', sha256: hash.digest('hex'), bytes, files });
-} catch (error) {
-  tell({ kind: 'error', message: (error as Error).message });
-}
-port.close();
