@@ -6,7 +6,7 @@ import { Bootstrap } from './homeserver/bootstrap.ts';
 import { reattach } from './homeserver/reattach.ts';
 import { previousToken, tokenFileOf } from './config/token-file.ts';
 import { writePrivateFile } from './secrets/private-file.ts';
-import { DeviceStore } from './store/device.ts';
+import { DeviceStore, type DeviceStatus } from './store/device.ts';
 import { answersClients } from './homeserver/answers.ts';
 import { RestoreStore } from './store/restores.ts';
 import { mkdirSync, rmSync } from 'node:fs';
@@ -21,7 +21,7 @@ import { Reserve } from './audit/reserve.ts';
 import { systemClock, systemIds, type Clock, type Ids } from './clock.ts';
 import { allCommands } from './commands/all.ts';
 import { approvedAlone, brokenGlass } from './commands/approval/alerts.ts';
-import type { CommandContext, DeviceStatus, SelfStatus } from './commands/context.ts';
+import type { CommandContext, SelfStatus } from './commands/context.ts';
 import { Dispatcher, type ContextMaker } from './commands/dispatch.ts';
 import { CommandExecutor } from './commands/executor.ts';
 import { freezeGate } from './commands/server/freeze.ts';
@@ -37,7 +37,8 @@ import { lockDownGate, ownerGate } from './commands/room-gates.ts';
 import type { Reloadable, ReloadOutcome } from './config/reloadable.ts';
 import { Doctor } from './doctor/doctor.ts';
 import type { Finding } from './doctor/line.ts';
-import { lookAtEncryption, lookAtRoom } from './doctor/room.ts';
+import { lookAtCrypto } from './doctor/crypto.ts';
+import { lookAtRoom } from './doctor/room.ts';
 import { Failure } from './failures/failure.ts';
 import type { FailureId } from './failures/table.ts';
 import type { ClientApi } from './homeserver/admin-room.ts';
@@ -246,7 +247,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
           guard,
           lockDown,
         }),
-      crypto: (synapse) => lookAtEncryption(synapse, roomId()),
+      crypto: (synapse) => lookAtCrypto(synapse, roomId(), () => hooks.device()),
     },
   };
   const encryptedRooms = new EncryptedRooms(store);

@@ -14,6 +14,7 @@ import type { LockDown } from '../room/lock-down.ts';
 import type { Stack } from '../stack/stack.ts';
 import type { Ladder } from '../secrets/ladder.ts';
 import type { SecretSink } from '../secrets/sink.ts';
+import type { DeviceStatus } from '../store/device.ts';
 import type { AgeRecipients } from '../store/age-recipients.ts';
 import type { Trust } from '../store/inbox.ts';
 import type { Log } from '../telemetry/log.ts';
@@ -39,21 +40,6 @@ export interface SelfStatus {
   /** Why it is degraded, or null. */
   degraded: string | null;
   outboxPending: number;
-}
-
-/** The device that encrypts, as it is now. */
-export interface DeviceStatus {
-  deviceId: string;
-  /** Its own key, to be compared by eye: Ed25519, unpadded base64. */
-  fingerprint: string;
-  /** Whether Steward's identity has signed it. */
-  signed: boolean;
-  /** Master key of Steward's own identity, or null before there is one. */
-  identity: string | null;
-  /** Megolm sessions that are kept. */
-  sessions: number;
-  /** Size of the snapshot. */
-  bytes: number;
 }
 
 /** How a command came from a room. */

@@ -25,10 +25,3 @@ export async function lookAtRoom(homeserver: Synapse, { roomId, configured, user
     ? ok(roomId)
     : warn(`${roomId}, moved from ${configured ?? ''}`, `Set \`room.id\` in the configuration to ${roomId}.`);
 }
-
-/** Whether the admin room is encrypted, where nothing else knows more. */
-export async function lookAtEncryption(homeserver: Synapse, roomId: string | null): Promise<Finding> {
-  const room = roomId === null ? null : await homeserver.room(roomId);
-  if (room === null) return skipped('the room is not known');
-  return ok(room.encryption === null ? 'the room is not encrypted' : `the room is encrypted (${room.encryption})`);
-}

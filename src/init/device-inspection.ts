@@ -2,10 +2,11 @@ import { asFailure } from '../failures/failure.ts';
 import { publishedKeys } from '../homeserver/published-keys.ts';
 import { identityOf, isSameIdentity, isSignedBy, type PublicIdentity } from '../matrix/crypto/cross-signing.ts';
 import type { Device } from '../matrix/crypto/device.ts';
+import { recoveryIdentity } from '../matrix/crypto/recovery.ts';
 import { DeviceStore } from '../store/device.ts';
 import { Facts } from '../store/facts.ts';
 import { IdentityPins } from '../store/identity-pins.ts';
-import { apiWith, recoveryIdentity, type CryptoSetting } from './crypto-setting.ts';
+import { apiWith, type CryptoSetting } from './crypto-setting.ts';
 import { resetJournal } from './device-reset.ts';
 
 /** One fact, and whether it is as it should be. */
@@ -55,7 +56,7 @@ async function lookAtRecovery(setting: CryptoSetting, pin: string | null): Promi
   const { name } = setting.recovery;
   const part = (ok: boolean, text: string): Part => fact('recovery material', ok, text);
   try {
-    const identity = await recoveryIdentity(setting);
+    const identity = await recoveryIdentity(setting.recovery);
     if (identity === null) return { part: part(false, `${name} is not there`), identity };
     const isOwn = pin === null || identity.master === pin;
     return { part: part(isOwn, isOwn ? name : `${name} is of another identity, ${identity.master}`), identity };

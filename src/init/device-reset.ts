@@ -17,7 +17,8 @@ import { Facts } from '../store/facts.ts';
 import { IdentityPins } from '../store/identity-pins.ts';
 import { Outbox } from '../store/outbox.ts';
 import { silentLog } from '../telemetry/log.ts';
-import { apiWith, recoveryIdentity, type CryptoSetting } from './crypto-setting.ts';
+import { recoveryIdentity } from '../matrix/crypto/recovery.ts';
+import { apiWith, type CryptoSetting } from './crypto-setting.ts';
 import { readSecret, writeSetupFile } from './files.ts';
 
 export interface ResetOptions {
@@ -107,7 +108,7 @@ async function requireRecovery(setting: CryptoSetting): Promise<void> {
   const account = await publishedKeys(apiWith(setting, homeserver.accessToken), homeserver.userId);
   if (account.master === null) return;
   const hint = 'Put the right file back, from a copy of `data_dir` or of its secrets. Is it lost? `steward crypto reset --new-identity`.';
-  const own = await recoveryIdentity(setting);
+  const own = await recoveryIdentity(setting.recovery);
   if (own === null)
     throw new Failure('crypto.no-recovery', { attempted, reason: `${recovery.name} is not there, and nothing else can sign it`, hint });
   const shown = identityOf(account);

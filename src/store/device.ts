@@ -9,6 +9,28 @@ export interface DeviceSnapshot {
   snapshot: Buffer | null;
 }
 
+/** Of the file that brings Steward's identity back when the store is lost. */
+export type RecoveryState = 'in place' | 'missing' | 'of another identity' | 'unreadable';
+
+/** The device that encrypts, as it is now. */
+export interface DeviceStatus {
+  deviceId: string;
+  /** Its own key, to be compared by eye: Ed25519, unpadded base64. */
+  fingerprint: string;
+  /** Whether Steward's identity has signed it. */
+  signed: boolean;
+  /** Master key of Steward's own identity, or null before there is one. */
+  identity: string | null;
+  /** Whether the private keys of that identity are here. */
+  hasIdentityKeys: boolean;
+  /** What lies where the identity's private keys are kept apart, and where that is. */
+  recovery: { state: RecoveryState; name: string };
+  /** Megolm sessions that are kept. */
+  sessions: number;
+  /** Size of the snapshot. */
+  bytes: number;
+}
+
 /** The keys and sessions of the one device of this store, as one snapshot. */
 export class DeviceStore {
   readonly #store: Store;

@@ -70,9 +70,36 @@ test('keys that cannot be read are told, never replaced in silence; a new device
   const crypto = bodyOf(await steward.alice.ask('!server crypto'));
   expect(/identity: (.*)$/m.exec(crypto)?.[1]).toBe(identity);
   expect(crypto).toContain('signed: yes');
+  expect(crypto).toContain('identity keys: in the store');
   const after = home.rows('SELECT device_id FROM devices WHERE user_id = ? AND hidden = 0', steward.bot.userId);
   expect(after).toHaveLength(1);
   expect(after).not.toEqual(before);
+  await steward.stop();
+});
+
+test('the doctor tells of recovery material that is not there, or of another identity', async () => {
+  const steward = await home.steward({ encrypted: true });
+  await steward.alice.ask(sentinel);
+  const path = join(steward.dataDir, 'secrets', 'crypto-recovery.json');
+  const looks = async (): Promise<string> =>
+    `${bodyOf(await steward.alice.ask('!server doctor'))}\n${bodyOf(await steward.alice.ask('!server crypto'))}`;
+  const sound = await looks();
+  expect(sound).toMatch(/🟢 crypto: the device \w+ is signed, .*; the recovery material is in place/);
+  expect(sound).toMatch(/recovery: .*crypto-recovery\.json is in place/);
+
+  const material = readFileSync(path, 'utf8');
+  rmSync(path);
+  const without = await looks();
+  expect(without).toMatch(/🟠 crypto: .*is missing: with the store Steward's identity is lost/);
+  expect(without).toMatch(/recovery: .*is ⚠️ missing/);
+
+  const [master, other] = [/"master": "(.)/.exec(material)?.[1] ?? '', 'AB'] as const;
+  writeFileSync(path, material.replace(`"master": "${master}`, `"master": "${other.replace(master, '').slice(0, 1)}`));
+  expect(await looks()).toMatch(/🟠 crypto: .*is of another identity/);
+  writeFileSync(path, '{}');
+  expect(await looks()).toMatch(/🟠 crypto: .*is unreadable/);
+  writeFileSync(path, material);
+  expect(await looks()).toMatch(/🟢 crypto: /);
   await steward.stop();
 });
 

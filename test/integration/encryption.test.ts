@@ -317,6 +317,42 @@ test('a code from an identity that bob made while he was nobody here does not co
   await pinned.stop();
 });
 
+test('`accept: tofu` takes commands from the first device of somebody without cross-signing, and from no other', async () => {
+  const account = await home.register('tess');
+  const first = await home.secureDevice('tess', { signed: false });
+  const second = await home.secureDevice('tess', { signed: false });
+  const trusting = await home.steward({
+    encrypted: true,
+    config: {
+      encryption: { accept: 'tofu' },
+      people: {
+        alice: { user_ids: [home.userId('alice')], roles: ['owner'] },
+        bob: { user_ids: [home.userId('bob')], roles: ['owner'] },
+        tess: { user_ids: [account.userId], roles: ['owner'] },
+      },
+    },
+  });
+  await trusting.alice.client.invite(trusting.roomId, account.userId);
+  await first.join(trusting.roomId);
+  expect(bodyOf(await trusting.alice.ask('!server status'))).toContain('the first device of who has no cross-signing');
+
+  const said = await first.send(trusting.roomId, '!user create trusted');
+  expect(resultOf(await trusting.alice.answer(said))?.outcome).toBe('done');
+  const refused = await second.send(trusting.roomId, '!user create untrusted');
+  expect(await marked(trusting, refused)).toBe('🔒');
+  const again = await first.send(trusting.roomId, '!user create again');
+  expect(resultOf(await trusting.alice.answer(again))?.outcome).toBe('done');
+
+  expect(await home.account('trusted')).not.toBeNull();
+  expect(await home.account('untrusted')).toBeNull();
+  expect(await home.account('again')).not.toBeNull();
+  // Who has cross-signing is held to it: an unsigned device of bob's is refused here too.
+  const bobs = await home.secureDevice('bob', { signed: false });
+  expect(await marked(trusting, await bobs.send(trusting.roomId, '!user create bobs'))).toBe('🔒');
+  expect(await home.account('bobs')).toBeNull();
+  await trusting.stop();
+});
+
 test('`accept: any` takes commands from a device that its owner has not signed, says so, and takes no code from it', async () => {
   const open = await home.steward({
     encrypted: true,

@@ -5,6 +5,7 @@ import type { CommandContext } from '../context.ts';
 import { defineRead, defineWrite } from '../define.ts';
 import { identityStanding } from '../identity-gate.ts';
 
+const recoveryStates = ['in place', 'missing', 'of another identity', 'unreadable'] as const;
 const standings = ['pinned', 'unknown', 'changed'] as const;
 
 export const serverCrypto = defineRead({
@@ -26,6 +27,8 @@ export const serverCrypto = defineRead({
     identity: z.string().nullable(),
     sessions: z.number().nullable(),
     bytes: z.number().nullable(),
+    identity_keys: z.boolean().nullable(),
+    recovery: z.object({ state: z.enum(recoveryStates), name: z.string() }).nullable(),
     people: z.array(z.object({ person: z.string(), standing: z.enum(standings) })),
   }),
   examples: ['server crypto'],
@@ -46,6 +49,8 @@ export const serverCrypto = defineRead({
       identity: device?.identity ?? null,
       sessions: device?.sessions ?? null,
       bytes: device?.bytes ?? null,
+      identity_keys: device?.hasIdentityKeys ?? null,
+      recovery: device?.recovery ?? null,
       people: Object.keys(people).map((person) => ({ person, standing: identityStanding(ctx.identities, ctx.config, person) })),
     };
   },
@@ -61,11 +66,17 @@ export const serverCrypto = defineRead({
       ['signed', result.signed === null ? undefined : [result.signed ? 'yes, by the identity below' : '⚠️ no']],
       ['identity', result.identity === null ? undefined : [{ code: grouped(result.identity) }]],
       ['sessions', result.sessions === null ? undefined : [`${result.sessions}, ${Math.ceil((result.bytes ?? 0) / 1000)} kB`]],
+      ['identity keys', result.identity_keys === null ? undefined : [result.identity_keys ? 'in the store' : '⚠️ not in the store']],
+      ['recovery', result.recovery === null ? undefined : recoveryWords(result.recovery)],
       ['commands from', [result.accept === 'cross-signed' ? 'cross-signed devices' : `⚠️ ${result.accept}`]],
     ),
     list(result.people.map(({ person, standing }): Line => [{ strong: person }, `: ${standingWords[standing]}`])),
   ],
 });
+
+function recoveryWords({ state, name }: { state: string; name: string }): Line {
+  return [{ code: name }, ` is ${state === 'in place' ? '' : '⚠️ '}${state}`];
+}
 
 const standingWords: Readonly<Record<(typeof standings)[number], string>> = {
   pinned: 'cross-signing identity known',

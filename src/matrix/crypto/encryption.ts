@@ -1,6 +1,6 @@
 import { Failure } from '../../failures/failure.ts';
 import type { Clock } from '../../clock.ts';
-import type { DeviceStore } from '../../store/device.ts';
+import type { DeviceStatus, DeviceStore } from '../../store/device.ts';
 import type { EncryptedRooms } from '../../store/encrypted-rooms.ts';
 import type { IdentityPins } from '../../store/identity-pins.ts';
 import type { Store } from '../../store/store.ts';
@@ -8,9 +8,8 @@ import type { Log } from '../../telemetry/log.ts';
 import type { RecoveryStore } from '../../secrets/recovery.ts';
 import type { MatrixClient } from '../client.ts';
 import type { RoomEvent, SyncAnswer } from '../sync-types.ts';
-import type { DeviceStatus } from '../../commands/context.ts';
 import type { Device } from './device.ts';
-import { fromRecovery, toRecovery } from './recovery.ts';
+import { fromRecovery, recoveryState, toRecovery } from './recovery.ts';
 
 export interface EncryptionOptions {
   client: () => MatrixClient;
@@ -55,12 +54,15 @@ export class Encryption {
 
   /** What there is to tell of this device. Throws as `exclusive` does. */
   async status(): Promise<DeviceStatus> {
-    const { devices, pins, userId } = this.#options;
+    const { devices, pins, recovery, userId } = this.#options;
+    const identity = pins.get(userId)?.identity ?? null;
     return this.exclusive(async (device) => ({
       deviceId: device.deviceId,
       fingerprint: device.fingerprint,
       signed: await device.isSigned(),
-      identity: pins.get(userId)?.identity ?? null,
+      identity,
+      hasIdentityKeys: await device.hasIdentity(),
+      recovery: { state: await recoveryState(recovery, identity), name: recovery.name },
       sessions: await device.sessionCount(),
       bytes: devices.about()?.bytes ?? 0,
     }));

@@ -35,7 +35,7 @@ export class Homeserver {
   readonly bob: Person;
   readonly carol: Person;
   readonly #stewards: Steward[] = [];
-  readonly #accounts: ReadonlyMap<string, Account>;
+  readonly #accounts: Map<string, Account>;
   readonly #secure = new Map<string, Promise<SecurePerson>>();
   readonly #opened: EncryptedClient[] = [];
 
@@ -43,7 +43,7 @@ export class Homeserver {
     synapse: Synapse,
     proxy: Proxy,
     [alice, bob, carol]: readonly [Person, Person, Person],
-    accounts: ReadonlyMap<string, Account>,
+    accounts: Map<string, Account>,
   ) {
     this.#accounts = accounts;
     this.synapse = synapse;
@@ -113,7 +113,9 @@ export class Homeserver {
 
   /** Makes an ordinary account. */
   async register(localpart: string, displayname?: string): Promise<Account> {
-    return this.synapse.register({ localpart, ...(displayname === undefined ? {} : { displayname }) });
+    const account = await this.synapse.register({ localpart, ...(displayname === undefined ? {} : { displayname }) });
+    this.#accounts.set(localpart, account);
+    return account;
   }
 
   async deactivate(localpart: string): Promise<void> {
