@@ -70,7 +70,11 @@ export async function openBackups(world: World, settings: Readonly<Record<string
     create: async ({ empty }) => {
       if (empty) rmSync(disk, { recursive: true, force: true });
       await steward('backup', 'create');
-      const id = readdirSync(disk).sort().at(-1) ?? '';
+      const id =
+        readdirSync(disk)
+          .filter((name) => /^\d/.test(name))
+          .sort()
+          .at(-1) ?? '';
       const manifest = join(disk, id, 'manifest.json');
       const { startedAt, objects } = JSON.parse(readFileSync(manifest, 'utf8')) as {
         startedAt: string;

@@ -29,7 +29,7 @@ import { reportButton, reportButtons } from './matrix/report-room.ts';
 import { AdminRoom } from './matrix/room.ts';
 import { Sender } from './matrix/sender.ts';
 import { RoomWriter } from './matrix/writer.ts';
-import { RecoveryFile } from './secrets/recovery-file.ts';
+import { RecoveryFile, recoveryFilePath } from './secrets/recovery-file.ts';
 import { DeviceStore } from './store/device.ts';
 import { EncryptedRooms } from './store/encrypted-rooms.ts';
 import { DirectRooms } from './store/direct-rooms.ts';
@@ -243,7 +243,7 @@ export function openRoom(core: Core, connect = connectTo, kept?: Encryption): Ro
       devices: new DeviceStore(store),
       rooms: new EncryptedRooms(store),
       pins,
-      recovery: new RecoveryFile(config.current.encryption.recoveryPath ?? join(config.current.dataDir, 'secrets', 'crypto-recovery.json')),
+      recovery: new RecoveryFile(recoveryFilePath(config.current)),
       clock,
       log,
       userId,

@@ -1,6 +1,7 @@
 import { Backups } from './backup/backups.ts';
 import { Heartbeat } from './backup/heartbeat.ts';
 import { BackupReports } from './backup/reports.ts';
+import type { OwnPart } from './backup/own.ts';
 import { Restores } from './backup/restores.ts';
 import { Bootstrap } from './homeserver/bootstrap.ts';
 import { reattach } from './homeserver/reattach.ts';
@@ -51,6 +52,7 @@ import { RoomGuard } from './room/guard.ts';
 import type { Expectation } from './room/inspection.ts';
 import { LockDown } from './room/lock-down.ts';
 import { adminRoomId, moveAdminRoom } from './room/moved.ts';
+import { recoveryFilePath } from './secrets/recovery-file.ts';
 import { FileSink } from './secrets/file-sink.ts';
 import { BackupStore } from './store/backups.ts';
 import { AuditRows } from './store/audit-rows.ts';
@@ -329,6 +331,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
         log,
         signingKeyPath: join(dataDir, 'backup-signing.key'),
         configPath: resolve(config.path),
+        own: ownPart(config, store, copiesDir),
         version,
         timeZone: () => config.current.timeZone,
       }),
@@ -624,6 +627,21 @@ async function holdStore(dataDir: string, reserve: Reserve, clock: Clock): Promi
     lock.release();
     throw error;
   }
+}
+
+/** What of Steward itself goes into a backup. */
+function ownPart(config: Reloadable, store: Store, scratch: string): OwnPart {
+  const { dataDir } = config.current;
+  return {
+    ...{ store, scratch, storePath: resolve(dataDir, 'steward.db') },
+    files: () => [
+      resolve(config.path),
+      ...config.secretFiles,
+      resolve(recoveryFilePath(config.current)),
+      resolve(dataDir, 'backup-signing.key'),
+      resolve(dataDir, 'audit', 'key'),
+    ],
+  };
 }
 
 function targetsOf(job: Job): string[] {

@@ -12,6 +12,7 @@ import { DirectoryDestination } from './destinations/directory.ts';
 import { S3Destination, type S3Settings } from './destinations/s3.ts';
 import { EpochKeys, signingKey, type KeySettings } from './keys.ts';
 import { publicKey, type Manifest, type ManifestObject, type Proof } from './manifest.ts';
+import type { OwnPart } from './own.ts';
 import { indexLines, unlock } from './prepare.ts';
 import { namesInUse, removeBackups } from './prune.ts';
 import { judge, type Judged, type Retention } from './retention.ts';
@@ -42,6 +43,8 @@ export interface BackupsOptions {
   signingKeyPath: string;
   /** Steward's own configuration file. */
   configPath: string;
+  /** Steward itself, which goes with the rest. */
+  own: OwnPart;
   version: string;
   /** Where a day begins. */
   timeZone: () => string;
@@ -151,11 +154,12 @@ export class Backups {
 
   /** @throws Failure `backup.not-everywhere` when it is in some of the destinations, and as `createBackup` */
   async create(id: string, names: readonly string[], stack: Stack, signal: AbortSignal): Promise<void> {
-    const { store, clock, log, configPath, version } = this.#options;
+    const { store, clock, log, configPath, own, version } = this.#options;
     const { bytes } = await stack.databaseFacts();
     const lost = await createBackup({
-      ...{ id, stack, store, keys: this.keys, signer: this.#signer, clock, log, configPath, version, signal },
+      ...{ id, stack, store, keys: this.keys, signer: this.#signer, clock, log, configPath, own, version, signal },
       destinations: names.map((name) => this.destination(name)),
+      all: this.destinations(),
       needed: (destination) => this.needed(destination, bytes),
     });
     for (const { destination, cause } of lost) log.error('a destination failed', { file: destination.place, error: cause });

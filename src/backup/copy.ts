@@ -6,6 +6,7 @@ import { hashOfText, once } from './create.ts';
 import type { Destination, Stored } from './destinations/destination.ts';
 import type { Manifest } from './manifest.ts';
 import { removeBackups } from './prune.ts';
+import { rescueFolder, rescueSheet } from './rescue.ts';
 import { hashOf, readManifest } from './verify.ts';
 
 export interface CopyOptions {
@@ -78,6 +79,11 @@ async function copy(options: CopyOptions, isThereAlready: boolean): Promise<{ ob
     const named = new Set([...objects.map(({ name }) => name), `${id}/manifest.json`]);
     for await (const { name } of source.list(`${id}/`))
       if (!named.has(name) && folderOf(name.slice(id.length + 1)) !== 'media') await target.put(name, source.get(name));
+    // The sheet is the same everywhere; what the target has is no older.
+    for await (const { name } of source.list(rescueFolder))
+      if ((await target.size(name)) === null) await target.put(name, source.get(name));
+    if ((await target.size(rescueSheet)) === null && (await source.size(rescueSheet)) !== null)
+      await target.put(rescueSheet, source.get(rescueSheet));
     signal.throwIfAborted();
     await target.put(`${id}/manifest.json`, once(text));
   }

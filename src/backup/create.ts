@@ -4,22 +4,27 @@ import type { Clock } from '../clock.ts';
 import { asFailure, Failure } from '../failures/failure.ts';
 import { sizeText } from '../reply/size.ts';
 import type { DatabaseDump, Stack, StackFacts } from '../stack/stack.ts';
+import { ownOutput } from '../stack/stream.ts';
 import type { BackupStore, EpochRow, PackRow } from '../store/backups.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { FileKey } from './age.ts';
 import type { Destination } from './destinations/destination.ts';
 import { FanOut, type Lost } from './fan-out.ts';
 import type { EpochKeys } from './keys.ts';
-import { signRecord, type Manifest, type ManifestObject, type Proof } from './manifest.ts';
+import { publicOf, signRecord, type Manifest, type ManifestObject, type Proof } from './manifest.ts';
 import { backUpMedia } from './media.ts';
 import { opened, sealInto, type SealedObject } from './object.ts';
+import { ownTar, type OwnPart } from './own.ts';
 import { compare, fingerprint, sequencesOf, type Fingerprint } from './prove.ts';
+import { putRescueSheet, rescueText } from './rescue.ts';
 import { restoreText } from './restore-text.ts';
 import { hashOf } from './verify.ts';
 
 export interface CreateOptions {
   id: string;
   destinations: readonly Destination[];
+  /** Those of the configuration, which the rescue sheet names. */
+  all: readonly Destination[];
   /** Bytes that must be free for it to begin in a destination. */
   needed: (destination: Destination) => number;
   stack: Stack;
@@ -30,6 +35,8 @@ export interface CreateOptions {
   log: Log;
   /** Steward's own configuration file, which goes with the rest. */
   configPath: string;
+  /** Steward itself. */
+  own: OwnPart;
   version: string;
   signal: AbortSignal;
 }
@@ -136,6 +143,10 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
     live.catch(() => undefined);
     const media = await backUpMedia({ ...options, fan, epoch, mediaPath: facts.mediaPath, schemaVersion: databaseFacts.schemaVersion });
     const files = await backUpFiles(options, fan, epoch, facts);
+    const rescue = rescueText({
+      ...{ stewardVersion: version, signer: publicOf(signer), epochs: keys.all(), stack: facts, database: databaseFacts },
+      ...{ destinations: options.all, configPath: options.configPath, storePath: options.own.storePath },
+    });
     await fan.each(async (destination) => {
       const packs = store.packs(destination.name);
       const objects = [database, ...packs.flatMap(packObjects), ...files];
@@ -161,6 +172,7 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
         tool: { steward: version, node: process.version },
         previous: last?.manifest ?? null,
       };
+      await putRescueSheet(destination, rescue, keys.all());
       await destination.put(`${id}/RESTORE.txt`, once(restoreText(manifest)));
       const { record, text } = signRecord<Manifest>(manifest, signer);
       signal.throwIfAborted();
@@ -203,21 +215,23 @@ async function sequencesBefore(stack: Stack, facts: StackFacts): Promise<Map<str
 }
 
 async function backUpFiles(
-  { id, stack, configPath, signal }: CreateOptions,
+  { id, stack, configPath, own, signal }: CreateOptions,
   fan: FanOut,
   epoch: EpochRow,
   facts: StackFacts,
 ): Promise<ManifestObject[]> {
   // That these are there is what a restore stands on.
   for (const path of [facts.signingKeyPath, ...facts.configFiles]) await stack.readFile(path);
+  const configPaths = [...facts.configFiles, ...facts.includedFiles, configPath];
   const parts = [
-    { role: 'signing-key' as const, name: `${id}/keys/signing-key.tar.age`, paths: [facts.signingKeyPath] },
-    { role: 'config' as const, name: `${id}/config/config.tar.age`, paths: [...facts.configFiles, ...facts.includedFiles, configPath] },
-    { role: 'secrets' as const, name: `${id}/secrets/secrets.tar.age`, paths: facts.secretFiles },
+    { role: 'signing-key' as const, name: `${id}/keys/signing-key.tar.age`, source: () => stack.tarFiles([facts.signingKeyPath], signal) },
+    { role: 'config' as const, name: `${id}/config/config.tar.age`, source: () => stack.tarFiles(configPaths, signal) },
+    { role: 'secrets' as const, name: `${id}/secrets/secrets.tar.age`, source: () => stack.tarFiles(facts.secretFiles, signal) },
+    { role: 'steward' as const, name: `${id}/steward/steward.tar.age`, source: () => ownOutput('steward', () => ownTar(own, id), signal) },
   ];
   const objects: ManifestObject[] = [];
-  for (const { role, name, paths } of parts) {
-    const sealed = await sealInto(fan.to(), name, stack.tarFiles(paths, signal), [epoch.recipient]);
+  for (const { role, name, source } of parts) {
+    const sealed = await sealInto(fan.to(), name, source(), [epoch.recipient]);
     objects.push(objectOf(role, name, epoch, ['tar', 'age'], sealed));
   }
   return objects;

@@ -8,7 +8,7 @@ import { Failure } from '../failures/failure.ts';
 const stored = z.object({ bytes: z.number(), sha256: z.string() });
 
 const object = z.object({
-  role: z.enum(['database', 'media', 'media-index', 'signing-key', 'config', 'secrets']),
+  role: z.enum(['database', 'media', 'media-index', 'signing-key', 'config', 'secrets', 'steward']),
   /** From the destination's top; a media pack may be of an earlier backup. */
   name: z.string(),
   /** Name of the epoch whose key opens it. */

@@ -38,7 +38,14 @@ ${of('media')
 mkdir -p restored
 ${[...of('signing-key'), ...of('config'), ...of('secrets')].map((object) => `${open(object)} | tar -x -p -C restored`).join('\n')}
 
-5. Remove the keys of step 1.
+5. Steward itself, where its machine is lost too: RESCUE.txt at the top of the destination says what to do with it.
+
+mkdir -p restored
+${of('steward')
+  .map((object) => `${open(object)} | tar -x -p -C restored`)
+  .join('\n')}
+
+6. Remove the keys of step 1.
 
 rm ${epochs.map(({ name }) => keyFile(name)).join(' ')}
 `;

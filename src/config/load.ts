@@ -17,6 +17,8 @@ export interface LoadedConfig {
   /** Absolute path of the file. */
   path: string;
   warnings: ConfigWarning[];
+  /** Absolute paths of the secret files. */
+  secretFiles: readonly string[];
   /** The keys as written in file and environment (snake_case), each secret file's content a Secret. */
   written: Record<string, unknown>;
   overrides: readonly Override[];
@@ -41,7 +43,7 @@ export function loadConfig(path: string, env: NodeJS.ProcessEnv): LoadedConfig |
   if (!document.usable) return { ok: false, path: file, mistakes: [...document.mistakes, ...unknownVariables] };
   const place = placer(document, overrides);
   const merged = applyOverrides(document.tree, overrides);
-  const { tree: written, mistakes: unreadable } = readSecretFiles(merged, folder);
+  const { tree: written, mistakes: unreadable, paths: secretFiles } = readSecretFiles(merged, folder);
   const parsed = configSchema.safeParse(written);
   const checked = [
     ...unreadable.map(({ path: at, ...rest }) => ({ ...place(at), key: dotted(at), expected: 'the path of a readable file', ...rest })),
@@ -57,7 +59,7 @@ export function loadConfig(path: string, env: NodeJS.ProcessEnv): LoadedConfig |
   ];
   if (!parsed.success || mistakes.length > 0) return { ok: false, path: file, mistakes };
   const config = withAbsolutePaths(parsed.data, folder);
-  return { ok: true, config, path: file, warnings: warningsOf(config), written, overrides };
+  return { ok: true, config, path: file, warnings: warningsOf(config), secretFiles, written, overrides };
 }
 
 /** The first of $STEWARD_CONFIG, ./steward.yaml, ~/.config/steward/steward.yaml, /etc/steward/steward.yaml that exists; a named one need not. */

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { Failure } from '../failures/failure.ts';
-import { loadConfig } from './load.ts';
+import { loadConfig, type LoadedConfig } from './load.ts';
 import { formatMistakes } from './mistake.ts';
 import type { Config } from './schema.ts';
 import { Secret } from './secret.ts';
@@ -18,16 +18,22 @@ export class Reloadable {
   readonly path: string;
   readonly #env: NodeJS.ProcessEnv;
   #current: Config;
+  #secretFiles: readonly string[];
 
   /** @throws Failure `config.invalid` with all mistakes, `config.not-found` */
   constructor(path: string, env: NodeJS.ProcessEnv) {
     this.path = path;
     this.#env = env;
-    this.#current = load(path, env);
+    ({ config: this.#current, secretFiles: this.#secretFiles } = load(path, env));
   }
 
   get current(): Config {
     return this.#current;
+  }
+
+  /** Absolute paths of the secret files that are named. */
+  get secretFiles(): readonly string[] {
+    return this.#secretFiles;
   }
 
   /**
@@ -38,7 +44,7 @@ export class Reloadable {
    */
   reload(accept: (outcome: ReloadOutcome) => void): ReloadOutcome {
     const before = this.#current;
-    const after = load(this.path, this.#env);
+    const { config: after, secretFiles } = load(this.path, this.#env);
     const changed = (Object.keys(after) as (keyof Config)[]).filter((key) => !isDeepStrictEqual(plain(before[key]), plain(after[key])));
     const needsRestart: string[] = changed.filter((key) => (fixed as readonly string[]).includes(key));
     const sameRoom = before.room?.id === after.room?.id;
@@ -48,6 +54,7 @@ export class Reloadable {
     if (!sameAccount) needsRestart.push('homeserver.user_id');
     const outcome = { changed: changed.map(snake), needsRestart: needsRestart.map(snake) };
     accept(outcome);
+    this.#secretFiles = secretFiles;
     this.#current = {
       ...after,
       ...Object.fromEntries(fixed.map((key) => [key, before[key]])),
@@ -58,9 +65,9 @@ export class Reloadable {
   }
 }
 
-function load(path: string, env: NodeJS.ProcessEnv): Config {
+function load(path: string, env: NodeJS.ProcessEnv): Pick<LoadedConfig, 'config' | 'secretFiles'> {
   const loaded = loadConfig(path, env);
-  if (loaded.ok) return loaded.config;
+  if (loaded.ok) return loaded;
   throw new Failure('config.invalid', { attempted: `read ${path}`, reason: `it has mistakes\n${formatMistakes(loaded.mistakes)}\n` });
 }
 

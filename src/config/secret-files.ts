@@ -12,15 +12,17 @@ export interface SecretFileMistake {
 
 /**
  * The tree with the content of each secret file in place of its path. Paths are relative to `folder`; a trailing newline
- * is dropped. A file that cannot be used is a mistake; an empty Secret then stands in its place.
+ * is dropped. A file that cannot be used is a mistake; an empty Secret then stands in its place. `paths` are absolute.
  */
 export function readSecretFiles(
   tree: Record<string, unknown>,
   folder: string,
-): { tree: Record<string, unknown>; mistakes: SecretFileMistake[] } {
+): { tree: Record<string, unknown>; mistakes: SecretFileMistake[]; paths: string[] } {
   const mistakes: SecretFileMistake[] = [];
+  const paths: string[] = [];
   const visit = (value: unknown, key: ConfigKey, path: readonly string[]): unknown => {
     if (key.secretFile && typeof value === 'string' && value !== '') {
+      paths.push(resolve(folder, value));
       const read = readSecretFile(value, folder);
       if (typeof read === 'string') return new Secret(read);
       mistakes.push({ path, ...read });
@@ -35,7 +37,7 @@ export function readSecretFiles(
       }),
     );
   };
-  return { tree: visit(tree, outline, []) as Record<string, unknown>, mistakes };
+  return { tree: visit(tree, outline, []) as Record<string, unknown>, mistakes, paths };
 }
 
 /** The content, or what is wrong. What was given is told only when the file exists: it may be the secret itself. */

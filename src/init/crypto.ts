@@ -4,7 +4,7 @@ import { describeMistakes, requireConfigPath } from '../config/cli.ts';
 import { loadConfig } from '../config/load.ts';
 import { Failure } from '../failures/failure.ts';
 import { Bootstrap } from '../homeserver/bootstrap.ts';
-import { RecoveryFile } from '../secrets/recovery-file.ts';
+import { RecoveryFile, recoveryFilePath } from '../secrets/recovery-file.ts';
 import { crashPoint } from '../store/crash-point.ts';
 import { takeLock } from '../store/lock.ts';
 import { Store } from '../store/store.ts';
@@ -60,7 +60,7 @@ export async function cryptoCommand(argv: readonly string[], io: CryptoIo): Prom
         homeserver,
         store,
         bootstrap: new Bootstrap({ url: homeserver.url, adminUrl: homeserver.adminUrl ?? homeserver.url, clock: io.clock, ids: io.ids }),
-        recovery: new RecoveryFile(encryption.recoveryPath ?? join(dataDir, 'secrets', 'crypto-recovery.json')),
+        recovery: new RecoveryFile(recoveryFilePath({ dataDir, encryption })),
         clock: io.clock,
         ids: io.ids,
       };

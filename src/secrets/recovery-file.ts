@@ -1,8 +1,15 @@
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Config } from '../config/schema.ts';
 import { Secret } from '../config/secret.ts';
 import { Failure } from '../failures/failure.ts';
 import { writePrivateFile } from './private-file.ts';
 import type { RecoveryStore } from './recovery.ts';
+
+/** Where the configuration has it. */
+export function recoveryFilePath({ dataDir, encryption }: Pick<Config, 'dataDir' | 'encryption'>): string {
+  return encryption.recoveryPath ?? join(dataDir, 'secrets', 'crypto-recovery.json');
+}
 
 /** One 0600 file. */
 export class RecoveryFile implements RecoveryStore {

@@ -105,11 +105,13 @@ async function steward(line: string): Promise<Reply> {
 }
 
 /** All files below the destination, sorted. */
-const files = (): string[] =>
+const all = (): string[] =>
   readdirSync(disk, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name).slice(disk.length + 1))
     .sort();
+/** Those of backups. */
+const files = (): string[] => all().filter((name) => /^\d/.test(name));
 const ids = (): string[] => [...new Set(files().map((file) => file.split('/')[0] ?? ''))];
 
 interface Manifest {
@@ -153,6 +155,7 @@ test('is made, and proven on both axes', async () => {
       'media/pack-0001.tar.age',
       'proof.json',
       'secrets/secrets.tar.age',
+      'steward/steward.tar.age',
     ].sort(),
   );
   expect(manifestOf(first).media).toMatchObject({ files: 2, newFiles: 2, missing: 0, wrong: 0 });
@@ -168,7 +171,8 @@ test('is made, and proven on both axes', async () => {
 
 test('holds nothing in clear, and is closed to other users', () => {
   const secret = readFileSync(join(synapse.dir, 'signing.key'), 'utf8').trim().split(' ')[2] ?? '';
-  for (const file of files()) {
+  expect(all()).toContain('RESCUE.txt');
+  for (const file of all()) {
     const content = readFileSync(join(disk, file));
     expect(content.includes(secret)).toBe(false);
     expect(content.includes(database.password)).toBe(false);
@@ -289,7 +293,7 @@ describe('list, info and verify', () => {
 
   test('a flipped byte in any object is found, and takes the proof back', async () => {
     const objects = files().filter((file) => file.startsWith(`${first}/`) && file.endsWith('.age'));
-    expect(objects.length).toBe(7);
+    expect(objects.length).toBe(8);
     for (const file of [...objects, `${first}/manifest.json`]) {
       const path = join(disk, file);
       const content = readFileSync(path);

@@ -237,7 +237,13 @@ describe('server restart', () => {
 test('a server on SQLite is backed up while it runs, proven, and opened by age and zstd', async () => {
   expect(await run('backup create')).toMatchObject({ outcome: 'done' });
   const disk = join(dir, 'disk');
-  const folder = join(disk, readdirSync(disk).sort().at(-1) ?? '');
+  const folder = join(
+    disk,
+    readdirSync(disk)
+      .filter((name) => /^\d/.test(name))
+      .sort()
+      .at(-1) ?? '',
+  );
   const proof = JSON.parse(readFileSync(join(folder, 'proof.json'), 'utf8')) as { content: object };
   expect(proof.content).toMatchObject({ level: 3, missing: null });
   const copy = join(dir, 'copy.db');

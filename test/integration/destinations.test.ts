@@ -156,7 +156,8 @@ const filesIn = (place: string): string[] =>
         .filter((name) => !name.startsWith('.sgwtmp'))
         .sort()
     : [];
-const idsIn = (place: string): string[] => [...new Set(filesIn(place).map((name) => name.split('/')[0] ?? ''))];
+const idsIn = (place: string): string[] =>
+  [...new Set(filesIn(place).map((name) => name.split('/')[0] ?? ''))].filter((name) => /^\d/.test(name));
 
 interface Manifest {
   objects: { role: string; name: string; stored: { sha256: string } }[];

@@ -62,7 +62,10 @@ afterAll(async () => {
 });
 
 const disk = (): string => join(dir, 'disk');
-const backups = (): string[] => readdirSync(disk()).sort();
+const backups = (): string[] =>
+  readdirSync(disk())
+    .filter((name) => /^\d/.test(name))
+    .sort();
 const isWhole = (id: string): boolean => existsSync(join(disk(), id, 'manifest.json'));
 const mentioned = (event: RoomEvent): string[] => (event.content['m.mentions'] as { user_ids?: string[] } | undefined)?.user_ids ?? [];
 

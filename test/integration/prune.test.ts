@@ -90,7 +90,10 @@ function aged(id: string, days: number): void {
   inStore((store) => store.prepare('UPDATE backups SET database_at = ? WHERE id = ?').run(Date.now() - days * day, id));
 }
 
-const folders = (): string[] => readdirSync(disk).sort();
+const folders = (): string[] =>
+  readdirSync(disk)
+    .filter((name) => /^\d/.test(name))
+    .sort();
 const filesOf = (id: string): string[] =>
   readdirSync(join(disk, id), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())

@@ -84,7 +84,10 @@ async function steward(words: string[], secrets: Record<string, string> = {}) {
 }
 
 test('is the old server again: accounts, sessions, media and signing key', async () => {
-  const id = readdirSync(world.disk).at(-1) ?? '';
+  const id =
+    readdirSync(world.disk)
+      .filter((name) => /^\d/.test(name))
+      .at(-1) ?? '';
   const identity = readFileSync(join(world.dir, 'admin.key'), 'utf8');
   // Whose it is must be said: this Steward has signed nothing.
   expect(await steward(['restore', 'prepare', id, '--yes'], { identity })).toMatchObject({ errorId: 'backup.not-found' });

@@ -26,7 +26,10 @@ beforeAll(async () => {
   world = await RestoreWorld.open();
   mediaId = await world.upload('kept');
   expect(await world.steward('backup create')).toMatchObject({ outcome: 'done' });
-  id = readdirSync(world.disk).at(-1) ?? '';
+  id =
+    readdirSync(world.disk)
+      .filter((name) => /^\d/.test(name))
+      .at(-1) ?? '';
   await world.synapse.register({ localpart: 'later' });
   rmSync(world.mediaFile(mediaId));
   await world.settledOracle();
@@ -102,7 +105,8 @@ describe('a prepare refuses', () => {
   test('a flipped byte in any object that it reads, and a cut or missing one', async () => {
     const objects = readdirSync(path(id), { recursive: true })
       .map(String)
-      .filter((name) => name.endsWith('.age'));
+      // Steward itself is for a bare machine, and not read by a restore.
+      .filter((name) => name.endsWith('.age') && !name.startsWith('steward/'));
     expect(objects).toHaveLength(7);
     for (const name of objects) {
       const file = path(`${id}/${name}`);

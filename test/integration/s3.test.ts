@@ -264,7 +264,7 @@ describe('a backup of a homeserver', () => {
     expect(created).toMatchObject({ status: 0, out: expect.stringContaining('content: L3') });
     expect(created.out).toContain(`s3://${bucket}/matrix`);
     const top = join(s3.root, bucket, 'matrix');
-    const [id = ''] = readdirSync(top);
+    const [id = ''] = readdirSync(top).sort();
     expect(steward('backup', 'verify', 'latest')).toMatchObject({ status: 0 });
     const keys = join(top, id, 'keys');
     const epoch = readdirSync(keys).find((name) => name.startsWith('epoch-')) ?? '';

@@ -74,7 +74,7 @@ async function backup(daysAgo: number): Promise<string> {
   const before = new Set(existsSync(join(dir, 'disk')) ? readdirSync(join(dir, 'disk')) : []);
   const done = await steward.alice.answer(await steward.alice.say('!backup create'), 60_000);
   expect(resultOf(done)?.outcome).toBe('done');
-  const id = readdirSync(join(dir, 'disk')).find((folder) => !before.has(folder)) ?? '';
+  const id = readdirSync(join(dir, 'disk')).find((folder) => /^\d/.test(folder) && !before.has(folder)) ?? '';
   inStore((store) => store.prepare('UPDATE backups SET database_at = ? WHERE id = ?').run(Date.now() - daysAgo * day, id));
   return id;
 }

@@ -1,0 +1,62 @@
+import { createReadStream } from 'node:fs';
+import { mkdir, open, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { pack, type Pack } from 'tar-stream';
+import { snapshotStore } from '../store/snapshot.ts';
+import type { Store } from '../store/store.ts';
+
+/** What Steward itself is made of. */
+export interface OwnPart {
+  store: Store;
+  /** Its file, absolute. */
+  storePath: string;
+  /** For a copy of the store on its way; on the same disk. */
+  scratch: string;
+  /** Configuration, its secret files, keys; absolute. One that is not there is left out. */
+  files: () => readonly string[];
+}
+
+/**
+ * A tar of Steward itself, by absolute path as `tar -x -C /` takes it: configuration and secrets, its keys, and the store with
+ * roles, schedules, audit and catalogue. Of its device only the recovery material is in it.
+ *
+ * @param id names the copy of the store while it is read
+ */
+export async function* ownTar({ store, storePath, scratch, files }: OwnPart, id: string): AsyncGenerator<Uint8Array> {
+  const copy = join(scratch, `store-${id}.db`);
+  try {
+    await mkdir(scratch, { recursive: true, mode: 0o700 });
+    await snapshotStore(store, copy);
+    const archive = pack();
+    const feeding = (async () => {
+      for (const path of new Set(files())) await add(archive, path, path);
+      await add(archive, copy, storePath);
+      archive.finalize();
+    })();
+    feeding.catch((error: unknown) => archive.destroy(error as Error));
+    yield* archive as AsyncIterable<Buffer>;
+    await feeding;
+  } finally {
+    await rm(copy, { force: true });
+    await rm(`${copy}-journal`, { force: true });
+  }
+}
+
+async function add(archive: Pack, path: string, as: string): Promise<void> {
+  const file = await open(path).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  });
+  if (file === null) return;
+  try {
+    const { size, mode, mtime, uid, gid } = await file.stat();
+    const written = Promise.withResolvers<undefined>();
+    const header = { name: as.slice(1), size, mode: mode & 0o7777, mtime, uid, gid };
+    const entry = archive.entry(header, (error) => (error == null ? written.resolve(undefined) : written.reject(error)));
+    await pipeline(createReadStream('', { fd: file, autoClose: false, start: 0, ...(size === 0 ? {} : { end: size - 1 }) }), entry);
+    await written.promise;
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,114 @@
+import { text as textOf } from 'node:stream/consumers';
+import { Readable } from 'node:stream';
+import type { DatabaseFacts, StackFacts } from '../stack/stack.ts';
+import type { EpochRow } from '../store/backups.ts';
+import type { Destination } from './destinations/destination.ts';
+
+/** What somebody needs to know who has nothing but a key and a destination. No secret. */
+export interface RescueFacts {
+  stewardVersion: string;
+  /** Public half of the key that manifests are signed with, base64url. */
+  signer: string;
+  /** All of the configuration. */
+  destinations: readonly Pick<Destination, 'name' | 'place'>[];
+  epochs: readonly Pick<EpochRow, 'name' | 'recipient' | 'recipients' | 'sealed'>[];
+  stack: StackFacts;
+  database: DatabaseFacts;
+  /** Steward's own, absolute. */
+  configPath: string;
+  storePath: string;
+}
+
+/** At the top of a destination, where it is seen first. */
+export const rescueSheet = 'RESCUE.txt';
+/** What lies beside it. */
+export const rescueFolder = 'rescue/';
+
+const epochFile = (name: string): string => `${rescueFolder}epoch-${name}.age`;
+
+/** RESCUE.txt: where everything is, who can open it, and what to type on a bare machine. The same in each destination. */
+export function rescueText(facts: RescueFacts): string {
+  const { stewardVersion, signer, destinations, epochs, stack, database, configPath, storePath } = facts;
+  const { database: place } = stack;
+  const open = 'age -d -i epochs.key "$ID"';
+  const install =
+    place.kind === 'postgres'
+      ? `PostgreSQL ${database.major ?? ''} or newer at ${place.host}:${place.port}, with the roles ${[...new Set([place.owner, place.user])].join(' and ')}:
+their passwords are in the files of step 2 and 3. The database is empty:
+
+createdb -T template0 -E UTF8 --locale=C -O ${place.owner} ${place.name}`
+      : `Nothing for the database: SQLite, at ${place.path}.`;
+  return `How ${stack.serverName} comes back when its machine is lost.
+
+What is here is all that is needed, with one of the keys of age below. Nothing on this sheet is secret.
+Never run two homeservers of one name: be sure that the lost one stays off.
+
+WHERE EVERYTHING IS
+
+Backups, each with RESTORE.txt, which needs neither Steward nor this sheet:
+${destinations.map(({ name, place: at }) => `  ${name}: ${at}`).join('\n')}
+Signed by Steward's key ${signer}
+Steward ${stewardVersion}, its configuration ${configPath}
+  its store ${storePath}
+Synapse, its configuration ${stack.configFiles.join(' ')}
+  its media ${stack.mediaPath}
+  its signing key ${stack.signingKeyPath}
+  its schema ${database.schemaVersion}: a Synapse that has it, or a newer one
+  its database: ${place.kind === 'postgres' ? `PostgreSQL ${database.version}, ${place.name} at ${place.host}:${place.port}` : `SQLite ${database.version}, ${place.path}`}
+
+WHO CAN OPEN IT
+
+Backups are sealed to a key of the month, which is sealed to these recipients. One of their keys is enough.
+${epochs.map(({ name, recipient, recipients }) => `  ${epochFile(name)}, of ${recipient}, opened by ${recipients.length === 0 ? 'those of its time' : recipients.join(' ')}`).join('\n')}
+
+WHAT TO TYPE
+
+As root, in a folder that holds what this destination holds (of a bucket, a copy of it). my.key is your key of age.
+
+1. The keys, and the newest backup that is whole.
+
+umask 077
+for key in ${rescueFolder}epoch-*.age; do age -d -i my.key "$key" || echo "# not by this key: $key"; done > epochs.key
+ID=$(ls -d ????????_??????/manifest.json | tail -n 1 | cut -d / -f 1)
+
+2. Steward itself: configuration, secrets, keys, people and roles, schedules, audit.
+
+${open}/steward/steward.tar.age | tar -x -p -C /
+
+3. The homeserver's configuration, secrets and signing key.
+
+${open}/config/config.tar.age | tar -x -p -C /
+${open}/secrets/secrets.tar.age | tar -x -p -C /
+${open}/keys/signing-key.tar.age | tar -x -p -C /
+
+4. The software: Steward ${stewardVersion} or newer, Synapse, not started.
+${install}
+
+5. All else, by Steward. Where the destination is at another place now, say so in ${configPath} first.
+
+steward backup scan --config ${configPath} --identity-file my.key
+steward restore prepare "$ID" --yes --config ${configPath} --identity-file my.key
+steward restore cutover latest --config ${configPath} --break-glass 'the machine was lost'
+steward server doctor --config ${configPath}
+
+6. Steward again for good, and the keys of step 1 away.
+
+rm epochs.key
+steward run --config ${configPath}
+`;
+}
+
+/** Puts the sheet and the sealed keys into a destination, where they are not there as they are now. */
+export async function putRescueSheet(
+  destination: Destination,
+  text: string,
+  epochs: readonly Pick<EpochRow, 'name' | 'sealed'>[],
+): Promise<void> {
+  for (const { name, sealed } of epochs)
+    if ((await destination.size(epochFile(name))) !== sealed.length) await destination.put(epochFile(name), Readable.from([sealed]));
+  // The sheet names them: it comes last.
+  const bytes = Buffer.from(text);
+  const isSame =
+    (await destination.size(rescueSheet)) === bytes.length && (await textOf(Readable.from(destination.get(rescueSheet)))) === text;
+  if (!isSame) await destination.put(rescueSheet, Readable.from([bytes]));
+}

@@ -1,0 +1,166 @@
+import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { sql } from '../../kit/postgres.ts';
+import { RestoreWorld } from './support/restore-world.ts';
+
+/** The machine is lost, Steward with it. What is left is a destination and a key; what is typed stands on the rescue sheet. */
+
+jest.setTimeout(240_000);
+
+const root = resolve(import.meta.dirname, '../..');
+
+let world: RestoreWorld;
+/** What is left. */
+let left = '';
+let then: string;
+let media: string;
+let files: string;
+let held: { id: string; audit: unknown; schedules: unknown; databasePassword: string };
+
+beforeAll(async () => {
+  world = await RestoreWorld.open();
+  await world.upload('kept');
+  expect(await world.steward('schedule add nightly "30 2 * * *" "backup create"')).toMatchObject({ outcome: 'done' });
+  // Recovery material of the bot's identity, as a Steward in an encrypted room has it.
+  mkdirSync(join(world.dir, 'data/secrets'), { recursive: true, mode: 0o700 });
+  writeFileSync(join(world.dir, 'data/secrets/crypto-recovery.json'), '{"master":"m"}', { mode: 0o600 });
+  const store = (await world.core()).store.database;
+  store.exec(
+    `INSERT INTO device (id, user_id, device_id, snapshot, digest, taken_at) VALUES (1, '@bot:example.org', 'D', x'${'5e551075'.repeat(2000)}', x'00', 0)`,
+  );
+  store.exec("INSERT INTO facts (name, value) VALUES ('sync_token', 's1')");
+  then = await world.settledOracle();
+  media = world.mediaTree();
+  files = world.files();
+  expect(await world.steward('backup create')).toMatchObject({ outcome: 'done', result: { contentLevel: 3 } });
+  const rows = (query: string): unknown => store.prepare(query).all();
+  held = {
+    id: readdirSync(world.disk).find((name) => /^\d/.test(name)) ?? '',
+    audit: rows('SELECT seq, hash FROM audit ORDER BY seq LIMIT 3'),
+    schedules: rows('SELECT name FROM schedules'),
+    databasePassword: readFileSync(join(world.dir, 'database-password'), 'utf8'),
+  };
+}, 240_000);
+
+afterAll(async () => {
+  await world.dispose();
+  if (left !== '') rmSync(left, { recursive: true, force: true });
+});
+
+test('the sheet holds no secret, and names where everything is', () => {
+  const sheet = readFileSync(join(world.disk, 'RESCUE.txt'), 'utf8');
+  for (const name of [
+    'admin.key',
+    'own.key',
+    'token',
+    'database-password',
+    'synapse/signing.key',
+    'synapse/registration_shared_secret',
+    'data/backup-signing.key',
+  ])
+    for (const word of readFileSync(join(world.dir, name), 'utf8')
+      .split(/\s+/)
+      .filter((part) => part.length > 20 && !part.startsWith('age1')))
+      expect({ name, said: sheet.includes(word) }).toEqual({ name, said: false });
+  expect(sheet).not.toContain(held.databasePassword);
+  expect(sheet).not.toContain(world.database.password);
+  for (const what of [world.disk, world.configPath, world.synapse.configPath, world.synapse.mediaPath, world.recipient('admin')])
+    expect(sheet).toContain(what);
+});
+
+test('is the same as long as nothing changes, and renewed with a key', async () => {
+  const path = join(world.disk, 'RESCUE.txt');
+  const before = readFileSync(path, 'utf8');
+  expect(await world.steward('backup create')).toMatchObject({ outcome: 'done' });
+  expect(readFileSync(path, 'utf8')).toBe(before);
+  const sealed = readdirSync(join(world.disk, 'rescue'));
+  expect(sealed).toHaveLength(1);
+  world.closeCore();
+  spawnSync('age-keygen', ['-o', join(world.dir, 'second.key')]);
+  world.configure({
+    backup: {
+      destinations: { disk: { directory: world.disk } },
+      keys: { recipients: [world.recipient('admin'), world.recipient('second')], identity_file: 'own.key' },
+    },
+  });
+  expect(await world.steward('backup create')).toMatchObject({ outcome: 'done' });
+  expect(readdirSync(join(world.disk, 'rescue'))).toHaveLength(2);
+  expect(readFileSync(path, 'utf8')).toContain(world.recipient('second'));
+});
+
+test('on a bare machine the server and Steward come back', async () => {
+  world.closeCore();
+  await world.stop();
+  left = mkdtempSync(join(tmpdir(), 'left-'));
+  cpSync(join(world.dir, 'admin.key'), join(left, 'my.key'));
+  // Nothing of the machine stays but the disk of the backups.
+  for (const name of readdirSync(world.dir)) if (name !== 'disk') rmSync(join(world.dir, name), { recursive: true });
+  for (const database of await world.databases()) await sql(world.postgres.superuser, `DROP DATABASE "${database}" WITH (FORCE)`);
+  expect(existsSync(world.configPath)).toBe(false);
+
+  const bin = join(left, 'bin');
+  mkdirSync(bin);
+  writeFileSync(
+    join(bin, 'steward'),
+    `#!/bin/sh\nexec "${process.execPath}" --disable-warning=ExperimentalWarning "${root}/src/main.ts" "$@"\n`,
+  );
+  chmodSync(join(bin, 'steward'), 0o755);
+  const sheet = readFileSync(join(world.disk, 'RESCUE.txt'), 'utf8');
+  const typed = sheet
+    .slice(sheet.indexOf('WHAT TO TYPE'))
+    .split('\n')
+    .filter((line) => /^(umask|for|ID=|age|createdb|steward|rm) /.test(line.replace('ID=', 'ID= ')) && !/^steward run/.test(line));
+  expect(typed).toHaveLength(13);
+  // In the folder of the destination, with the key beside it.
+  const script = [
+    'set -e -o pipefail',
+    `cd ${world.disk}`,
+    `cp ${join(left, 'my.key')} my.key`,
+    ...typed.map((line) => (line.includes('doctor') ? `${line} || true` : line)),
+    'rm my.key',
+  ].join('\n');
+  const env = {
+    ...process.env,
+    PATH: `${bin}:${process.env['PATH'] ?? ''}`,
+    ...{
+      PGHOST: world.postgres.host,
+      PGPORT: String(world.postgres.port),
+      PGUSER: 'postgres',
+      PGPASSWORD: world.postgres.superuser.password,
+    },
+  };
+  const { status, stdout, stderr } = spawnSync('bash', ['-c', script], { env, encoding: 'utf8' });
+  expect({ status, said: status === 0 ? '' : `${stdout}\n${stderr}` }).toEqual({ status: 0, said: '' });
+
+  expect(await world.answers()).toBe(true);
+  expect(await world.settledOracle()).toBe(then);
+  expect(world.mediaTree()).toBe(media);
+  expect(world.files()).toBe(files);
+  const who = await fetch(`${world.synapse.url}/_matrix/client/v3/account/whoami`, {
+    headers: { authorization: `Bearer ${world.alice.accessToken}` },
+  });
+  expect(await who.json()).toMatchObject({ user_id: '@alice:example.org' });
+  expect(readdirSync(world.disk).filter((name) => name.endsWith('.key'))).toEqual([]);
+});
+
+test('Steward is what it was: schedules, audit, catalogue; its device is made anew from the recovery material', async () => {
+  const store = new DatabaseSync(join(world.dir, 'data/steward.db'), { readOnly: true });
+  expect(store.prepare('SELECT seq, hash FROM audit ORDER BY seq LIMIT 3').all()).toEqual(held.audit);
+  expect(store.prepare('SELECT name FROM schedules').all()).toEqual(held.schedules);
+  expect(store.prepare('SELECT count(*) AS n FROM device').get()).toEqual({ n: 0 });
+  expect(store.prepare("SELECT value FROM facts WHERE name = 'sync_token'").get()).toBeUndefined();
+  expect(store.prepare('SELECT count(*) AS n FROM jobs WHERE finished_at IS NULL').get()).toEqual({ n: 0 });
+  store.close();
+  expect(readFileSync(join(world.dir, 'data/steward.db')).includes(Buffer.from('5e551075'.repeat(20), 'hex'))).toBe(false);
+  expect(readFileSync(join(world.dir, 'data/secrets/crypto-recovery.json'), 'utf8')).toBe('{"master":"m"}');
+  expect(await world.steward('audit verify')).toMatchObject({ outcome: 'done' });
+  const listed = JSON.stringify((await world.steward('backup list')).parts);
+  expect(listed).toContain(held.id);
+  expect(await world.steward('backup verify latest')).toMatchObject({ outcome: 'done', result: { objectLevel: 2 } });
+  expect(await world.steward('restore finish latest')).toMatchObject({ outcome: 'done' });
+  expect(await world.steward('backup create')).toMatchObject({ outcome: 'done', result: { newMedia: 0, contentLevel: 3 } });
+});
