@@ -43,7 +43,8 @@ export class Reactions {
   handle(event: InboxEvent, post: Post, isOld: boolean): void {
     const { approvals, config, done, store } = this.#options;
     const { about, key } = event.content as { about: string; key: string };
-    const verdict = verdictOf(key);
+    const said = verdictOf(key);
+    const verdict = post.kind === 'superseded' && said === 'approve' ? null : said;
     const job = approvals.job(post.ref);
     const person = personOf(config(), event.sender);
     if (verdict === null || job === null || person === null || !isOpen(job) || !isOperator(config(), person)) {

@@ -4,8 +4,9 @@ import type { Store } from './store.ts';
 /**
  * What a message of Steward is. A reaction means something on the prompt of a job, the countdown before it runs, a message
  * about alerts, the report of a scheduled run, a password in clear (`disclosed`); of a handed over password (`handover`) it is the sending that does.
+ * On a prompt or countdown that a newer one has taken the place of (`superseded`) only a refusal means something.
  */
-export type PostKind = 'prompt' | 'countdown' | 'alert' | 'report' | 'disclosed' | 'handover';
+export type PostKind = 'prompt' | 'countdown' | 'alert' | 'report' | 'disclosed' | 'handover' | 'superseded';
 
 export interface Post {
   kind: PostKind;
@@ -16,13 +17,13 @@ export interface Post {
 /** Steward's own messages that take reactions, by event id. A reaction on any other message means nothing. */
 export class Posts {
   readonly #find: StatementSync;
-  readonly #forget: StatementSync;
+  readonly #supersede: StatementSync;
   readonly #add: StatementSync;
 
   constructor(store: Store) {
     const { database } = store;
     this.#find = database.prepare('SELECT kind, ref FROM posts WHERE event_id = ?');
-    this.#forget = database.prepare('DELETE FROM posts WHERE kind = ? AND ref = ?');
+    this.#supersede = database.prepare("UPDATE posts SET kind = 'superseded' WHERE kind = ? AND ref = ?");
     this.#add = database.prepare('INSERT INTO posts (event_id, kind, ref) VALUES (?, ?, ?)');
   }
 
@@ -31,9 +32,9 @@ export class Posts {
     return row === undefined ? null : { kind: row['kind'] as PostKind, ref: String(row['ref']) };
   }
 
-  /** Takes the place of an earlier message of the same kind about the same thing, which counts no more. */
+  /** Takes the place of an earlier message of the same kind about the same thing. */
   put(eventId: string, post: Post): void {
-    this.#forget.run(post.kind, post.ref);
+    this.#supersede.run(post.kind, post.ref);
     this.#add.run(eventId, post.kind, post.ref);
   }
 }

@@ -65,6 +65,28 @@ test.each([
   await steward.kill();
 });
 
+test('a ❌ on the countdown before the one that runs stops it too; a ✅ there means nothing', async () => {
+  const steward = await open('5m');
+  const said = await steward.alice.say('!user create twice --admin');
+  const prompt = await steward.alice.prompt(said);
+  const code = /!approve (\S+)/.exec(bodyOf(prompt))?.[1] ?? '';
+  const first = await steward.bob.say(`!approve ${code}`);
+  const before = await steward.alice.hears((body) => body.includes('runs in') && body.includes('twice'));
+  await steward.bob.client.redact(steward.roomId, first);
+  await steward.alice.hears((body) => body.includes('An approval was taken back'));
+  await steward.bob.react(before.event_id, '✅');
+  await steward.bob.ask('!server version');
+  expect(ended(steward, 'job.started')).toBe(false);
+
+  await steward.bob.say(`!approve ${code}`);
+  await steward.alice.hears((body, event) => body.includes('runs in') && body.includes('twice') && event.event_id !== before.event_id);
+  await steward.bob.react(before.event_id, '❌');
+
+  expect(resultOf(await steward.alice.answer(said, 30_000))).toMatchObject({ error_id: 'approval.vetoed' });
+  expect(await home.account('twice')).toBeNull();
+  await steward.kill();
+});
+
 test('when the bot is put out of the room it does not run', async () => {
   const steward = await open('2s');
   const { isDone } = await counting(steward, 'unheard1');

@@ -19,7 +19,7 @@ const personOf: Record<Account, string | null> = {
 };
 const minute = 60_000;
 /** Milliseconds of real time that files are given. */
-const patience = 5000;
+const patience = 60_000;
 
 /** What one request was, and what may come of it. */
 interface Request {
