@@ -107,6 +107,8 @@ export async function removeUnfinished(destination: Destination, store: BackupSt
 }
 
 async function discard(id: string, destination: Destination, store: BackupStore): Promise<void> {
+  // What has a manifest is a backup: that goes first.
+  await destination.remove(`${id}/manifest.json`);
   await destination.clear(`${id}/`);
   store.forget(id, destination.name);
 }

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
-import { spawn } from 'node:child_process';
-import { createHash, createPrivateKey, generateKeyPairSync } from 'node:crypto';
+import { spawn, spawnSync } from 'node:child_process';
+import { createHash, createPrivateKey, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import {
   chmodSync,
@@ -17,6 +17,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { stringify } from 'yaml';
 import { ensureAge, makeAgeKey } from '../../kit/age.ts';
 import { startProxy, type Proxy, type ProxiedRequest } from '../../kit/proxy.ts';
@@ -28,6 +29,7 @@ import { Reloadable } from '../../src/config/reloadable.ts';
 import { openCore, type Core } from '../../src/core.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
 import type { ShellMessage } from '../../src/terminal/session.ts';
+import { canMount, withMounts } from './support/namespace.ts';
 
 /** One homeserver, a folder and a bucket: what each has is read on the disk, past the code under test. */
 
@@ -107,11 +109,11 @@ function openSteward(more: Record<string, unknown> = {}): Promise<Core> {
   return openCore(new Reloadable(join(dir, 'steward.yaml'), {}), silentLog);
 }
 
-async function upload(content: string): Promise<void> {
+async function upload(content: string | Buffer): Promise<void> {
   await fetch(`${synapse.url}/_matrix/media/v3/upload`, {
     method: 'POST',
     headers: { authorization: `Bearer ${alice.accessToken}`, 'content-type': 'text/plain' },
-    body: content,
+    body: new Blob([content]),
   });
 }
 
@@ -261,6 +263,46 @@ describe('a destination that fails', () => {
     expect(audited.length).toBeGreaterThan(0);
   });
 
+  (canMount ? test : test.skip)('full half-way has nothing of it, and the other has it', async () => {
+    const small = join(dir, 'small');
+    mkdirSync(small);
+    const alone = join(dir, 'alone');
+    mkdirSync(alone, { mode: 0o700 });
+    for (const name of ['token', 'my.key']) cpSync(join(dir, name), join(alone, name));
+    await upload(randomBytes(3 << 20));
+    writeFileSync(
+      join(alone, 'steward.yaml'),
+      stringify({
+        data_dir: 'data',
+        homeserver: { url: synapse.url, server_name: 'example.org', user_id: alice.userId, access_token_file: 'token' },
+        stack: { homeserver_config: [synapse.configPath] },
+        backup: {
+          destinations: { small: { directory: small }, large: { directory: join(alone, 'large') } },
+          keys: { recipients: [recipient] },
+        },
+      }),
+    );
+    const words = [
+      process.execPath,
+      '--disable-warning=ExperimentalWarning',
+      main,
+      'backup',
+      'create',
+      '--config',
+      join(alone, 'steward.yaml'),
+    ];
+    const [program = '', ...args] = [
+      ...withMounts(`mount -t tmpfs -o size=2000k tmpfs ${small}`),
+      ...['sh', '-c', `"$@"; echo "exit $?"; find ${small} -type f; :`, 'sh', ...words],
+    ];
+    const { stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
+    expect(stdout + stderr).toContain('backup.not-everywhere');
+    expect(stdout + stderr).toMatch(/small: \S+ is full/);
+    expect(stdout.trim().split('\n').slice(-1)).toEqual(['exit 1']);
+    const [id = ''] = idsIn(join(alone, 'large'));
+    assertWhole(join(alone, 'large'), id);
+  });
+
   test('after its manifest has the backup, not proven', async () => {
     const fault = proxy.fault({
       name: 'proof',
@@ -305,10 +347,57 @@ describe('a destination that fails', () => {
     const id = idsIn(cloud).at(-1) ?? '';
     for (const place of [disk, cloud]) {
       assertWhole(place, id);
-      expect(manifestOf(place, id).media.files).toBe(7);
+      expect(manifestOf(place, id).media.files).toBe(8);
     }
   });
 });
+
+test('killed at any commit, a backup to two destinations is whole in each that has it, and the next one takes the rest away', async () => {
+  const alone = join(dir, 'killed');
+  const places = ['one', 'two'].map((name) => join(alone, name));
+  mkdirSync(alone, { mode: 0o700 });
+  cpSync(join(dir, 'token'), join(alone, 'token'));
+  writeFileSync(
+    join(alone, 'steward.yaml'),
+    stringify({
+      data_dir: 'data',
+      homeserver: { url: synapse.url, server_name: 'example.org', user_id: alice.userId, access_token_file: 'token' },
+      stack: { homeserver_config: [synapse.configPath] },
+      backup: {
+        destinations: Object.fromEntries(places.map((directory, n) => [`place${n}`, { directory }])),
+        keys: { recipients: [recipient] },
+      },
+    }),
+  );
+  const shell = async (at: string): Promise<number | null> => {
+    const args = ['--disable-warning=ExperimentalWarning', main, 'backup', 'create', '--config', join(alone, 'steward.yaml')];
+    const child = spawn(process.execPath, args, { env: { ...process.env, STEWARD_CRASH_AT: at }, stdio: 'ignore' });
+    const [status] = (await once(child, 'close')) as [number | null];
+    return status;
+  };
+  const whole = (place: string): string[] => idsIn(place).filter((id) => existsSync(join(place, id, 'manifest.json')));
+  let killed = 0;
+  for (let commit = 1; commit < 60; commit += 1) {
+    const status = await shell(`before:${commit}`);
+    for (const place of places) for (const id of whole(place)) assertWhole(place, id);
+    if (status === 0) break;
+    killed += 1;
+    // The same store goes on: each second one is ended by the next kill.
+    if (killed % 2 === 0) continue;
+    expect(await shell('')).toBe(0);
+    for (const place of places) expect(whole(place)).toEqual(idsIn(place));
+  }
+  expect(killed).toBeGreaterThan(4);
+  expect(await shell('')).toBe(0);
+  for (const place of places) {
+    expect(whole(place)).toEqual(idsIn(place));
+    for (const id of whole(place)) assertWhole(place, id);
+  }
+  const store = new DatabaseSync(join(alone, 'data/steward.db'));
+  const rows = store.prepare("SELECT id, destination FROM backups WHERE state = 'complete' ORDER BY destination, id").all();
+  store.close();
+  expect(rows).toEqual(places.flatMap((place, n) => whole(place).map((id) => ({ id, destination: `place${n}` }))));
+}, 300_000);
 
 describe('backup copy', () => {
   /** Its own media, those of an earlier backup, and a pack that the other has under another name. */
@@ -557,6 +646,25 @@ describe('info, pin, verify and prune', () => {
     });
     writeFileSync(path, held);
     expect(await steward(`backup verify ${first} --level 1 --from disk`)).toMatchObject({ outcome: 'done' });
+  });
+
+  test('a restore reads from another destination what is damaged in the first', async () => {
+    const [dump = ''] = manifestOf(disk, first)
+      .objects.filter(({ role }) => role === 'database')
+      .map(({ name }) => join(disk, name));
+    const held = readFileSync(dump);
+    const changed = Buffer.from(held);
+    changed[changed.length - 5] = (changed[changed.length - 5] ?? 0) ^ 1;
+    writeFileSync(dump, changed);
+    const prepare = `restore prepare ${first} --only database --yes`;
+    expect(await steward(`${prepare} --from disk`)).toMatchObject({ outcome: 'failed', errorId: 'backup.damaged' });
+    expect(await steward(prepare)).toMatchObject({ outcome: 'done', result: { destination: 'cloud' } });
+    // Again, over the one that is prepared.
+    expect(await steward(prepare)).toMatchObject({ outcome: 'done', result: { destination: 'cloud' } });
+    expect(await steward('restore finish latest')).toMatchObject({ outcome: 'done' });
+    writeFileSync(dump, held);
+    expect(await steward(prepare)).toMatchObject({ outcome: 'done', result: { destination: 'disk' } });
+    expect(await steward('restore finish latest')).toMatchObject({ outcome: 'done' });
   });
 
   test('a pin is for all that have it, or for one', async () => {

@@ -199,6 +199,70 @@ describe('what the service refuses is said', () => {
     await expect(failure).rejects.not.toMatchObject({ reason: expect.stringContaining(s3.secretAccessKey) });
   });
 
+  test('an access key that has expired', async () => {
+    proxy.fault({
+      name: 'expired',
+      match: ({ method }) => method === 'PUT',
+      action: { status: 400, body: '<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>' },
+    });
+    await expect(destinationIn(await newBucket(), { endpoint: proxy.url }).put('x', chunks(Buffer.from('x')))).rejects.toMatchObject({
+      id: 'backup.destination-failed',
+      reason: expect.stringContaining('ExpiredToken'),
+      hint: expect.stringContaining('expired'),
+    });
+  });
+
+  test.each([
+    ['an hour ahead', 3_600_000],
+    ['a day behind', -86_400_000],
+  ])('a clock that is %s does no harm where the service says its time', async (_, skew) => {
+    const bucket = await newBucket();
+    const settings = JSON.stringify({ ...settingsOf(bucket), secretAccessKey: undefined });
+    const program = `
+      const now = Date.now;
+      const RealDate = Date;
+      globalThis.Date = class extends RealDate { constructor(...args) { args.length === 0 ? super(now() + ${skew}) : super(...args); } static now() { return now() + ${skew}; } };
+      const { S3Destination } = await import(${JSON.stringify(resolve(import.meta.dirname, '../../src/backup/destinations/s3.ts'))});
+      const { Secret } = await import(${JSON.stringify(resolve(import.meta.dirname, '../../src/config/secret.ts'))});
+      const place = new S3Destination('cloud', { ...${settings}, secretAccessKey: new Secret(process.env.SECRET) }, { now: () => Date.now() });
+      async function* chunks() { yield Buffer.from('there'); }
+      await place.put('x', chunks()).then(() => console.log('stored'), (error) => console.log(error.message + ' ' + error.hint));
+      process.exit();
+    `;
+    const { stdout, stderr } = spawnSync(
+      process.execPath,
+      ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', program],
+      {
+        encoding: 'utf8',
+        env: { ...process.env, SECRET: s3.secretAccessKey },
+      },
+    );
+    expect(stdout + stderr).toBe('stored\n');
+    expect(readFileSync(join(s3.root, bucket, 'x'), 'utf8')).toBe('there');
+  });
+
+  test('a clock that is wrong, where that cannot be mended', async () => {
+    const fault = proxy.fault({
+      name: 'skew',
+      match: ({ method }) => method === 'PUT',
+      action: { status: 403, body: '<Error><Code>RequestTimeTooSkewed</Code></Error>' },
+      times: Infinity,
+    });
+    await expect(destinationIn(await newBucket(), { endpoint: proxy.url }).put('x', chunks(Buffer.from('x')))).rejects.toMatchObject({
+      id: 'backup.destination-failed',
+      hint: expect.stringContaining('timedatectl'),
+    });
+    fault.remove();
+  });
+
+  test('a service that takes and never answers is given up', async () => {
+    const fault = proxy.fault({ name: 'hang', match: ({ method }) => method === 'PUT', action: 'hang', times: Infinity });
+    const place = new S3Destination('cloud', settingsOf(await newBucket(), { endpoint: proxy.url }), systemClock, 200);
+    await expect(place.put('x', chunks(Buffer.from('x')))).rejects.toMatchObject({ id: 'backup.destination-failed' });
+    expect(fault.hits).toBeGreaterThan(1);
+    fault.remove();
+  });
+
   test('what is locked cannot be removed, and can be read', async () => {
     const bucket = await newBucket(true);
     const destination = destinationIn(bucket, { lock: { days: 1, mode: 'compliance' } });

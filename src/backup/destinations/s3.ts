@@ -30,6 +30,9 @@ const partSize = 32 << 20;
 const partsAtOnce = 2;
 const attempts = 5;
 const day = 86_400_000;
+/** Milliseconds for a connection, and in which something must move on it. */
+const connectBound = 10_000;
+const idleBound = 120_000;
 /** How many DeleteObjects takes. */
 const deletedAtOnce = 1000;
 
@@ -39,12 +42,15 @@ export class S3Destination implements Destination {
   readonly place: string;
   readonly #settings: S3Settings;
   readonly #clock: Clock;
-  #opened: Promise<{ sdk: Sdk; client: S3Client }> | null = null;
+  readonly #idle: number;
+  #opened: Promise<{ sdk: Sdk; client: S3Client; reader: S3Client }> | null = null;
 
-  constructor(name: string, settings: S3Settings, clock: Clock) {
+  /** @param idle milliseconds after which a request on which nothing moves is given up and tried again */
+  constructor(name: string, settings: S3Settings, clock: Clock, idle = idleBound) {
     this.name = name;
     this.#clock = clock;
     this.#settings = settings;
+    this.#idle = idle;
     this.place = `s3://${settings.bucket}${settings.prefix === '' ? '' : `/${settings.prefix}`}`;
   }
 
@@ -74,8 +80,8 @@ export class S3Destination implements Destination {
     const Key = this.#key(name);
     const attempted = `read ${name} in ${this.name}`;
     try {
-      const { sdk, client } = await this.#open();
-      const { Body } = await client.send(new sdk.GetObjectCommand({ ...this.#bucket, Key }));
+      const { sdk, reader } = await this.#open();
+      const { Body } = await reader.send(new sdk.GetObjectCommand({ ...this.#bucket, Key }));
       yield* Body as AsyncIterable<Uint8Array>;
     } catch (error) {
       if (isMissing(error)) throw new Failure('backup.missing', { attempted, cause: error });
@@ -176,18 +182,21 @@ export class S3Destination implements Destination {
   }
 
   /** The library is loaded where a bucket is used: it costs a third of a second and 30 MiB. */
-  #open(): Promise<{ sdk: Sdk; client: S3Client }> {
+  #open(): Promise<{ sdk: Sdk; client: S3Client; reader: S3Client }> {
     const { endpoint, region, accessKeyId, secretAccessKey, pathStyle } = this.#settings;
-    this.#opened ??= import('@aws-sdk/client-s3').then((sdk) => ({
-      sdk,
-      client: new sdk.S3Client({
-        region,
-        ...(endpoint === undefined ? {} : { endpoint }),
-        forcePathStyle: pathStyle,
-        credentials: { accessKeyId, secretAccessKey: secretAccessKey.reveal() },
-        maxAttempts: attempts,
-      }),
-    }));
+    this.#opened ??= import('@aws-sdk/client-s3').then((sdk) => {
+      const clientWith = (bounds: { socketTimeout?: number }): S3Client =>
+        new sdk.S3Client({
+          region,
+          ...(endpoint === undefined ? {} : { endpoint }),
+          forcePathStyle: pathStyle,
+          credentials: { accessKeyId, secretAccessKey: secretAccessKey.reveal() },
+          maxAttempts: attempts,
+          requestHandler: { connectionTimeout: connectBound, ...bounds },
+        });
+      // What is read may wait for whoever takes it: a database that builds an index reads nothing for minutes.
+      return { sdk, client: clientWith({ socketTimeout: this.#idle }), reader: clientWith({}) };
+    });
     return this.#opened;
   }
 
@@ -211,6 +220,7 @@ export class S3Destination implements Destination {
 /** What mends a refusal that has one cause. */
 function hintOf(name: string, status: number | undefined): { hint: string } | Record<string, never> {
   if (name === 'RequestTimeTooSkewed') return { hint: "This machine's clock is wrong: `timedatectl`." };
+  if (/^ExpiredToken/.test(name)) return { hint: 'The access key has expired: put a new one into the file of `secret_access_key_file`.' };
   if (status === 401 || status === 403)
     return { hint: 'Are the access key and its secret still the right ones, and may they write to this bucket?' };
   if (name === 'NoSuchBucket') return { hint: 'Make the bucket; Steward does not.' };

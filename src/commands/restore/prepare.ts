@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { fromFirst } from '../../backup/places.ts';
 import type { Destination } from '../../backup/destinations/destination.ts';
 import { Failure } from '../../failures/failure.ts';
 import { fields, list, text, type Part } from '../../reply/parts.ts';
@@ -27,6 +28,7 @@ export const restorePrepare = defineWrite({
   name: 'restore prepare',
   summary: 'Load a backup beside the live homeserver and check it; nothing that is live is touched.',
   details: [
+    'It is read from the destination where it is best proven, and from the next one where an object of it is missing or damaged there.',
     'The manifest is looked at first: whose backup it is, schema, version and encoding of the database, and whether there is a key. Then the database is loaded into a new one beside the live one and compared with what was proven, and the media that are missing are unpacked beside the others. Whatever fails takes all of it away.',
     '`restore cutover` puts it in place. One restore is open at a time: another `prepare` takes the place of one that is not live.',
     'The configuration keeps where database, media and signing key are, and the password of today. Files that today’s configuration does not name are not put back.',
@@ -89,12 +91,23 @@ export const restorePrepare = defineWrite({
         ],
         ...(open === null ? [] : [[`remove the copy of the restore ${open.id}, which is ${open.state}`]]),
       ],
-      data: { backup: row.id, destination: row.destination, parts, replaces: open?.id ?? null, signer: args.signer ?? null },
+      data: {
+        backup: row.id,
+        destinations: [row.destination, ...rows.map(({ destination }) => destination).filter((name) => name !== row.destination)],
+        parts,
+        replaces: open?.id ?? null,
+        signer: args.signer ?? null,
+      },
     };
   },
 
   async run({ restores, secrets, signal, progress }, data) {
-    return { id: await restores.prepare(data, secrets.get('identity') ?? null, signal, progress) };
+    const prepareFrom = (destination: string): Promise<string> => {
+      // A try that failed may have removed it already.
+      const replaces = restores.open()?.id === data.replaces ? data.replaces : null;
+      return restores.prepare({ ...data, destination, replaces }, secrets.get('identity') ?? null, signal, progress);
+    };
+    return { id: await fromFirst(data.destinations, prepareFrom) };
   },
 
   async readBack({ restores, stack }, data, note) {
