@@ -51,8 +51,12 @@ export const alertTable = {
   ),
 
   'doctor.homeserver': alert('critical', 'the homeserver does not answer', 'Start Synapse; `!server doctor` shows whether it answers.'),
-  'doctor.token': alert('critical', "the homeserver does not take Steward's access token", 'Run `steward init` on the host.'),
-  'doctor.admin': alert('critical', 'Steward is no server admin', 'Run `steward init` on the host.'),
+  'doctor.token': alert(
+    'critical',
+    "the homeserver does not take Steward's access token",
+    'Run `steward init --admin-token-file FILE` on the host.',
+  ),
+  'doctor.admin': alert('critical', 'Steward is no server admin', 'Run `steward init --admin-token-file FILE` on the host.'),
   'doctor.rate-limit': alert(
     'warning',
     'the homeserver limits how fast Steward may answer',

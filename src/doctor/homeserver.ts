@@ -34,7 +34,9 @@ export async function lookAtToken(homeserver: Synapse, config: Config): Promise<
 export async function lookWhetherAdmin(homeserver: Synapse, config: Config): Promise<Finding> {
   const userId = config.homeserver?.userId ?? '';
   const user = await homeserver.user(userId);
-  return user?.admin === true ? ok(`${userId} is a server admin`) : fail(`${userId} is no server admin`, 'Run `steward init`.');
+  return user?.admin === true
+    ? ok(`${userId} is a server admin`)
+    : fail(`${userId} is no server admin`, 'Run `steward init --admin-token-file FILE`.');
 }
 
 export async function lookAtRateLimit(homeserver: Synapse, config: Config): Promise<Finding> {

@@ -81,6 +81,17 @@ export class Bootstrap {
     return (await this.#account(userId, token)) !== null;
   }
 
+  /** Whether a token is a server admin's. */
+  async isAdmin({ userId, token }: { userId: string; token: Secret }): Promise<boolean> {
+    try {
+      await this.exists(userId, token);
+      return true;
+    } catch (error) {
+      if (error instanceof Failure && error.id === 'homeserver.not-admin') return false;
+      throw error;
+    }
+  }
+
   /**
    * A token of the bot's account on its one device. Makes the account when there is none: a server admin of type bot, with
    * a random password that is known to nobody. Throws `init.account-taken` when the name belongs to somebody else.

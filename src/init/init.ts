@@ -145,12 +145,13 @@ function canAsk(options: InitOptions, io: InitIo): boolean {
   return io.isTerminal && !options.yes;
 }
 
-/** The bot whose token an earlier run stored, if the homeserver still knows it. */
+/** The bot whose token an earlier run stored, if the homeserver still knows it as a server admin's; else both are made anew. */
 async function liveBot(bootstrap: Bootstrap, tokenPath: string, localpart: string): Promise<Bot | null> {
   const token = await readSecret(tokenPath);
   const identity = token === null ? null : await bootstrap.identify(token);
   if (token === null || identity === null) return null;
-  if (identity.userId === `@${localpart}:${identity.serverName}`) return { identity, token };
+  if (identity.userId === `@${localpart}:${identity.serverName}`)
+    return (await bootstrap.isAdmin({ userId: identity.userId, token })) ? { identity, token } : null;
   throw new Failure('init.account-taken', {
     reason: `the token in ${tokenPath} belongs to ${identity.userId}, not to @${localpart}:${identity.serverName}`,
     hint: 'Steward needs an account of its own: move that file away.',
