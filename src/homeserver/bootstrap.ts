@@ -95,12 +95,10 @@ export class Bootstrap {
   /**
    * A token of the bot's account on its one device. Makes the account when there is none: a server admin of type bot, with
    * a random password that is known to nobody. Throws `init.account-taken` when the name belongs to somebody else.
-   *
-   * @param isOwn the account is known to be Steward's, of whatever type it is
    */
-  async obtainToken(authority: Authority, localpart: string, deviceId: string, pending: PendingPassword, isOwn = false): Promise<Secret> {
+  async obtainToken(authority: Authority, localpart: string, deviceId: string, pending: PendingPassword): Promise<Secret> {
     return authority.kind === 'admin-token'
-      ? (await this.#byAdmin(authority.secret, localpart, deviceId, isOwn)).token
+      ? (await this.#byAdmin(authority.secret, localpart, deviceId)).token
       : this.#bySharedSecret(authority.secret, localpart, deviceId, pending);
   }
 
@@ -111,7 +109,7 @@ export class Bootstrap {
 
   /** A token on another device of the bot's account, which gets another random password. Throws `init.account-taken`, and changes nothing then. */
   async renewDevice(userId: string, deviceId: string, token: Secret): Promise<{ token: Secret; password: Secret }> {
-    return this.#byAdmin(token, userId.slice(1, userId.indexOf(':')), deviceId, false);
+    return this.#byAdmin(token, userId.slice(1, userId.indexOf(':')), deviceId);
   }
 
   /**
@@ -154,7 +152,7 @@ export class Bootstrap {
     if (!(await isExempt())) throw new Failure('homeserver.not-done', { attempted: `exempt ${userId} from rate limits` });
   }
 
-  async #byAdmin(token: Secret, localpart: string, deviceId: string, isOwn: boolean): Promise<{ token: Secret; password: Secret }> {
+  async #byAdmin(token: Secret, localpart: string, deviceId: string): Promise<{ token: Secret; password: Secret }> {
     const admin = await this.identify(token);
     if (admin === null)
       throw new Failure('homeserver.unknown-token', {
@@ -169,7 +167,7 @@ export class Bootstrap {
         hint: 'Give the token of a server admin.',
       });
     });
-    if (!isOwn) refuseOthers(userId, found);
+    refuseOthers(userId, found);
     const password = this.#randomPassword();
     const body = {
       password: password.reveal(),
@@ -179,7 +177,7 @@ export class Bootstrap {
     };
     await this.#admin.json({ method: 'PUT', path: '/_synapse/admin/v2/users/{user}', params: { user: userId }, body, token });
     const made = await this.#account(userId, token);
-    if (!made?.admin || (!isOwn && made.user_type !== 'bot'))
+    if (!made?.admin || made.user_type !== 'bot')
       throw new Failure('homeserver.not-done', {
         attempted: `make the account ${userId}`,
         reason: 'it is not there as a bot with the admin flag',

@@ -68,8 +68,16 @@ async function newToken({ bootstrap, deviceId, ids, registrationSecret, userId }
   const helperId = `@${helper}:${userId.slice(userId.indexOf(':') + 1)}`;
   const admin = await bootstrap.obtainToken(authority, helper, 'RESTORE', forgetful());
   try {
+    await bootstrap.requireBot(userId, admin);
     await bootstrap.deleteDevice(userId, deviceId, admin);
-    return await bootstrap.obtainToken({ kind: 'admin-token', secret: admin }, localpart, deviceId, forgetful(), true);
+    return await bootstrap.obtainToken({ kind: 'admin-token', secret: admin }, localpart, deviceId, forgetful());
+  } catch (error) {
+    if (!(error instanceof Failure) || error.id !== 'init.account-taken') throw error;
+    throw new Failure('restore.not-attached', {
+      attempted,
+      reason: error.reason,
+      hint: `No password is set on an account that Steward has not made: put a token of ${userId} into \`homeserver.access_token_file\`, then \`steward server reload\`.`,
+    });
   } finally {
     await bootstrap.erase(helperId, admin);
   }

@@ -1,9 +1,13 @@
-import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { openClient, type MatrixClient } from '../../kit/client.ts';
+import { login, openClient, type MatrixClient } from '../../kit/client.ts';
 import { freePort, startChild, waitUntilReady, type Child } from '../../kit/process.ts';
+import { systemClock, systemIds } from '../../src/clock.ts';
+import { Secret } from '../../src/config/secret.ts';
+import { Bootstrap } from '../../src/homeserver/bootstrap.ts';
+import { reattach } from '../../src/homeserver/reattach.ts';
 import { RestoreWorld } from './support/restore-world.ts';
 import { until } from './support/until.ts';
 
@@ -55,7 +59,12 @@ afterAll(async () => {
 
 const tail = (): string => readFileSync(join(world.dir, 'steward.log'), 'utf8').slice(-3000);
 
-const ready = async (): Promise<boolean> => (await fetch(`http://127.0.0.1:${port}/readyz`)).status === 200;
+/** A connection that was kept open may have ended while this process waited for a command. */
+const ready = (): Promise<boolean> =>
+  fetch(`http://127.0.0.1:${port}/readyz`).then(
+    ({ status }) => status === 200,
+    () => false,
+  );
 
 function shell(line: string): { status: number | null; out: string } {
   const words = [...line.split(' '), '--config', world.configPath];
@@ -109,4 +118,58 @@ test('and after the undo is back in its old room, with a token that the old data
   const old = (await alice.request<{ joined_rooms: string[] }>('GET', '/_matrix/client/v3/joined_rooms')).joined_rooms;
   expect(old).toHaveLength(1);
   expect(shell('server doctor').out).not.toContain('❌ token');
+});
+
+describe('an account that the restored data know, and its token they do not', () => {
+  const accountsNow = async (): Promise<string[]> =>
+    (await alice.request<{ users: { name: string }[] }>('GET', '/_synapse/admin/v2/users?deactivated=false')).users
+      .map(({ name }) => name)
+      .sort();
+
+  const attach = (userId: string, keep: (token: Secret) => void): Promise<string[]> =>
+    reattach({
+      bootstrap: new Bootstrap({ url: world.synapse.url, adminUrl: world.synapse.url, clock: systemClock, ids: systemIds }),
+      ids: systemIds,
+      userId,
+      token: new Secret('nobody-knows-it'),
+      previous: () => Promise.resolve(null),
+      deviceId: 'STEWARD',
+      registrationSecret: () => Promise.resolve(new Secret(world.synapse.registrationSharedSecret)),
+      keepToken: (token) => {
+        keep(token);
+        return Promise.resolve();
+      },
+      rooms: [],
+      members: [],
+      encrypted: false,
+      moveRoom: () => undefined,
+    });
+
+  test("somebody else's gets no other password, and is told of", async () => {
+    const eve = await world.synapse.register({ localpart: 'eve', admin: true });
+    const before = await accountsNow();
+    const kept: Secret[] = [];
+
+    await expect(attach(eve.userId, (token) => kept.push(token))).rejects.toMatchObject({
+      id: 'restore.not-attached',
+      reason: expect.stringContaining('not a bot account'),
+    });
+
+    expect(kept).toEqual([]);
+    expect((await login(world.synapse.url, 'eve', eve.password)).userId).toBe(eve.userId);
+    expect(await accountsNow()).toEqual(before);
+  });
+
+  test("Steward's own gets a new token, and nobody is left behind", async () => {
+    const robot = await world.synapse.register({ localpart: 'robot', admin: true });
+    await alice.request('PUT', `/_synapse/admin/v2/users/${encodeURIComponent(robot.userId)}`, { user_type: 'bot' });
+    const before = await accountsNow();
+    const kept: Secret[] = [];
+
+    expect(await attach(robot.userId, (token) => kept.push(token))).toEqual(['a new access token']);
+
+    const who = openClient({ url: world.synapse.url, userId: robot.userId, accessToken: kept[0]?.reveal() ?? '' });
+    expect(await who.request('GET', '/_matrix/client/v3/account/whoami')).toMatchObject({ user_id: robot.userId, device_id: 'STEWARD' });
+    expect(await accountsNow()).toEqual(before);
+  });
 });
