@@ -120,7 +120,7 @@ export class BackupReports {
     if (last === undefined) return [];
     const line: Line = [
       `database ${changeOf(made.databaseBytes, last.databaseBytes)}, media ${changeOf(made.mediaBytes, last.mediaBytes)}, `,
-      `took ${made.seconds} s after ${last.seconds} s (`,
+      `took ${secondsText(made.seconds)} after ${secondsText(last.seconds)} (`,
       { code: last.id },
       ')',
     ];
@@ -166,4 +166,9 @@ function changeOf(now: number, before: number): string {
 
 function ageOf(row: BackupRow, now: number): string {
   return showDuration(Math.max(0, now - dataAt(row)));
+}
+
+/** Short times to the tenth, so that two of them can be compared. */
+function secondsText(seconds: number): string {
+  return seconds < 120 ? `${seconds} s` : showDuration(seconds * 1000);
 }

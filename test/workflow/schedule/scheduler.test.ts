@@ -519,3 +519,69 @@ describe('a schedule', () => {
     expect(world.told).toHaveLength(1);
   });
 });
+
+describe('a schedule that follows another', () => {
+  const failing: Preparation = { kind: 'answer', reply: { command: 'server status', outcome: 'failed', parts: [] }, refusal: null };
+  const names = (): string[] => world.ran.map((run) => run.split(' ')[0] ?? '');
+  const follow = (): void => {
+    world.add('first', '30 2 * * *');
+    const first = world.schedules.find('first');
+    const { requester, expression, timeZone, line, command, tier, catchUp, jitter } = first as NonNullable<typeof first>;
+    const schedule = { name: 'second', due: 'after first', requester, expression, timeZone, line, command, tier, catchUp, jitter };
+    world.schedules.add(schedule, null, first?.id ?? null);
+  };
+
+  test.each<[string, PrepareRun]>([
+    ['reads', () => Promise.resolve(answer)],
+    ['changes', change],
+  ])('runs after each good run of it, and at no other time: %s', async (_name, prepare) => {
+    follow();
+    world.prepare = prepare;
+    for (let days = 0; days < 3; days += 1) {
+      await world.pass(day);
+      await world.look();
+    }
+    expect(names()).toEqual(['first', 'second', 'first', 'second', 'first', 'second']);
+    expect(world.told.filter(({ body }) => body.startsWith('second · !server status · after first'))).toHaveLength(3);
+  });
+
+  test('runs not after one that failed, nor while it is paused itself', async () => {
+    follow();
+    world.prepare = (schedule) => Promise.resolve(schedule.name === 'first' ? failing : answer);
+    await world.pass(day);
+    world.prepare = () => Promise.resolve(answer);
+    const second = world.schedules.get('second', 'test');
+    world.schedules.pause(second);
+    await world.pass(day);
+    expect(names()).toEqual(['first', 'first']);
+    world.schedules.resume(second);
+    await world.pass(day);
+    expect(names()).toEqual(['first', 'first', 'first', 'second']);
+  });
+
+  test('is due after a crash that came between the two, and runs once', async () => {
+    follow();
+    world.prepare = change;
+    now = Date.parse('2026-11-03T02:30:00Z');
+    await world.look();
+    // The first has ended; the process goes before the second begins.
+    expect(world.scheduleStore.find('second')?.askedAt).not.toBeNull();
+    world.close();
+    world = new World();
+    world.prepare = change;
+    await world.look();
+    await world.look();
+    expect(names()).toEqual(['second']);
+  });
+
+  test('takes its times, and goes with it', () => {
+    follow();
+    const [first, second] = [world.schedules.get('first', 'test'), world.schedules.get('second', 'test')];
+    expect(world.schedules.nextRun(second)).toBe(Date.parse('2026-11-03T02:30:00Z'));
+    const { requester, line } = first;
+    world.schedules.change(first.id, { due: '04:00', expression: '0 4 * * *', timeZone: 'Europe/Berlin', line, requester });
+    expect(world.schedules.nextRun(world.schedules.get('second', 'test'))).toBe(Date.parse('2026-11-03T03:00:00Z'));
+    world.schedules.remove(first.id, { kind: 'shell' });
+    expect(world.schedules.all()).toEqual([]);
+  });
+});
