@@ -1,5 +1,5 @@
-import { text as textOf } from 'node:stream/consumers';
 import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import type { DatabaseFacts, StackFacts } from '../stack/stack.ts';
 import type { EpochRow } from '../store/backups.ts';
 import type { Destination } from './destinations/destination.ts';
@@ -91,7 +91,11 @@ steward restore prepare "$ID" --yes --config ${configPath} --identity-file my.ke
 steward restore cutover latest --config ${configPath} --break-glass 'the machine was lost'
 steward server doctor --config ${configPath}
 
-6. Steward again for good, and the keys of step 1 away.
+6. Where the admin room is encrypted: a new device for Steward. The recovery material signs it, and clients go on trusting it.
+
+steward crypto reset --config ${configPath}
+
+7. Steward again for good, and the keys of step 1 away.
 
 rm epochs.key
 steward run --config ${configPath}
@@ -104,11 +108,12 @@ export async function putRescueSheet(
   text: string,
   epochs: readonly Pick<EpochRow, 'name' | 'sealed'>[],
 ): Promise<void> {
-  for (const { name, sealed } of epochs)
-    if ((await destination.size(epochFile(name))) !== sealed.length) await destination.put(epochFile(name), Readable.from([sealed]));
+  for (const { name, sealed } of epochs) await putIfOther(destination, epochFile(name), sealed);
   // The sheet names them: it comes last.
-  const bytes = Buffer.from(text);
-  const isSame =
-    (await destination.size(rescueSheet)) === bytes.length && (await textOf(Readable.from(destination.get(rescueSheet)))) === text;
-  if (!isSame) await destination.put(rescueSheet, Readable.from([bytes]));
+  await putIfOther(destination, rescueSheet, Buffer.from(text));
+}
+
+async function putIfOther(destination: Destination, name: string, content: Buffer): Promise<void> {
+  const isSame = (await destination.size(name)) === content.length && (await buffer(destination.get(name))).equals(content);
+  if (!isSame) await destination.put(name, Readable.from([content]));
 }

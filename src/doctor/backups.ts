@@ -1,3 +1,4 @@
+import { isSafe } from '../backup/backups.ts';
 import type { Beat } from '../backup/heartbeat.ts';
 import { dataAt, newestProven } from '../backup/outlook.ts';
 import { showDuration } from '../reply/time.ts';
@@ -15,14 +16,17 @@ const fix = '`!backup create` makes one; `!job list` and `!schedule list` show w
  * How old the newest backup is whose content was restored and compared (L3) and whose objects were read again (L1).
  *
  * @param rows what the catalogue knows, newest first; null where no place for backups is configured
+ * @param destinations how many there are; where there are several, whether it is proven in two is told
  * @param now milliseconds since the epoch
  */
-export function lookAtBackups(rows: readonly BackupRow[] | null, now: number): Finding {
+export function lookAtBackups(rows: readonly BackupRow[] | null, destinations: number, now: number): Finding {
   if (rows === null) return skipped('no place for backups is configured');
   const newest = newestProven(rows);
   if (newest === null) return fail(rows.length === 0 ? 'there is no backup' : `none of ${rows.length} backups is proven`, fix);
   const age = now - dataAt(newest);
-  const detail = `the newest proven backup, ${newest.id} in ${newest.destination}, is ${showDuration(Math.max(0, age))} old`;
+  const copies = rows.filter(({ id }) => id === newest.id);
+  const safety = destinations < 2 ? '' : isSafe(copies) ? '; safe' : `; not safe: \`backup copy ${newest.id}\` takes it to a second place`;
+  const detail = `the newest proven backup, ${newest.id} in ${newest.destination}, is ${showDuration(Math.max(0, age))} old${safety}`;
   if (age >= tooLate) return fail(detail, fix);
   return age >= late ? warn(detail, fix) : ok(detail);
 }

@@ -62,7 +62,7 @@ export class Doctor {
       store: () => Promise.resolve(lookAtStore(store)),
       disk: () => lookAtDisk(config().dataDir),
       clock: () => lookAtClock(config(), clock),
-      backups: () => Promise.resolve(lookAtBackups(backups(), clock.now())),
+      backups: () => Promise.resolve(lookAtBackups(backups(), Object.keys(config().backup?.destinations ?? {}).length, clock.now())),
       heartbeat: () => Promise.resolve(lookAtHeartbeat(heartbeat(), clock.now())),
       channels: () => Promise.resolve(lookAtChannels(channels(), undelivered(), clock.now())),
     };

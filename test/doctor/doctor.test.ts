@@ -74,7 +74,21 @@ describe('the backups', () => {
     ['none that is proven', [taken(1, 1), taken(2, 3, null)], 'fail', 'none of 2'],
     ['one of the future', [taken(-3)], 'ok', 'made-3'],
   ])('%s', (_, rows, state, words) => {
-    expect(lookAtBackups(rows, now)).toMatchObject({ state, detail: expect.stringContaining(words) });
+    expect(lookAtBackups(rows, 1, now)).toMatchObject({ state, detail: expect.stringContaining(words) });
+  });
+
+  test.each<[string, Partial<BackupRow>[], RegExp]>([
+    ['in two', [{}, { destination: 'cloud' }], /; safe$/],
+    ['in one', [{}], /; not safe: /],
+    ['proven in one only', [{}, { destination: 'cloud', objectLevel: null }], /; not safe: /],
+  ])('of two places, %s', (_, rows, words) => {
+    expect(
+      lookAtBackups(
+        rows.map((row) => ({ ...taken(1), ...row })),
+        2,
+        now,
+      ),
+    ).toMatchObject({ state: 'ok', detail: expect.stringMatching(words) });
   });
 });
 

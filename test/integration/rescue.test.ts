@@ -4,8 +4,13 @@ import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rea
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { makeAgeKey } from '../../kit/age.ts';
+import type { RoomEvent } from '../../kit/client.ts';
 import { sql } from '../../kit/postgres.ts';
+import { Homeserver } from './support/homeserver.ts';
 import { RestoreWorld } from './support/restore-world.ts';
+import { bodyOf, resultOf } from './support/seat.ts';
+import { until } from './support/until.ts';
 
 /** The machine is lost, Steward with it. What is left is a destination and a key; what is typed stands on the rescue sheet. */
 
@@ -113,7 +118,9 @@ test('on a bare machine the server and Steward come back', async () => {
   const typed = sheet
     .slice(sheet.indexOf('WHAT TO TYPE'))
     .split('\n')
-    .filter((line) => /^(umask|for|ID=|age|createdb|steward|rm) /.test(line.replace('ID=', 'ID= ')) && !/^steward run/.test(line));
+    .filter(
+      (line) => /^(umask|for|ID=|age|createdb|steward|rm) /.test(line.replace('ID=', 'ID= ')) && !/^steward (?:run|crypto)/.test(line),
+    );
   expect(typed).toHaveLength(13);
   // In the folder of the destination, with the key beside it.
   const script = [
@@ -163,4 +170,47 @@ test('Steward is what it was: schedules, audit, catalogue; its device is made an
   expect(await world.steward('backup verify latest')).toMatchObject({ outcome: 'done', result: { objectLevel: 2 } });
   expect(await world.steward('restore finish latest')).toMatchObject({ outcome: 'done' });
   expect(await world.steward('backup create')).toMatchObject({ outcome: 'done', result: { newMedia: 0, contentLevel: 3 } });
+});
+
+test('in an encrypted room it comes back with a new device of the same identity, which clients go on trusting', async () => {
+  const home = await Homeserver.start();
+  try {
+    const place = mkdtempSync(join(left, 'encrypted-'));
+    const recipient = await makeAgeKey(join(place, 'my.key'));
+    const steward = await home.steward({
+      encrypted: true,
+      config: {
+        stack: { homeserver_config: [home.synapse.configPath] },
+        backup: { destinations: { disk: { directory: join(place, 'disk') } }, keys: { recipients: [recipient] } },
+      },
+    });
+    // An account that init has made is of type bot; the kit's are not.
+    await home.alice.client.request('PUT', `/_synapse/admin/v2/users/${encodeURIComponent(steward.bot.userId)}`, { user_type: 'bot' });
+    const identityIn = (answer: RoomEvent): string | undefined => /identity: (.*)$/m.exec(bodyOf(answer))?.[1];
+    expect(resultOf(await steward.alice.ask('!backup create'))).toMatchObject({ outcome: 'done' });
+    const identity = identityIn(await steward.alice.ask('!server crypto'));
+    expect(identity).toMatch(/\S/);
+    await steward.stop();
+    // The machine is lost: what Steward needs is in the backup.
+    rmSync(steward.dir, { recursive: true });
+    const sheet = readFileSync(join(place, 'disk/RESCUE.txt'), 'utf8').split('\n');
+    const typed = sheet.filter((line) => /^(umask|for) |^ID=|steward\.tar\.age/.test(line));
+    expect(typed).toHaveLength(4);
+    const script = ['set -e -o pipefail', `cd ${join(place, 'disk')}`, `cp ../my.key my.key`, ...typed].join('\n');
+    expect(spawnSync('bash', ['-c', script], { encoding: 'utf8' })).toMatchObject({ status: 0 });
+    expect(sheet).toContain(`steward crypto reset --config ${steward.configPath}`);
+    expect(await steward.shell('crypto', 'reset')).toMatchObject({ exit: 0, err: '' });
+    await steward.start();
+    // A client shares its keys with a new device only when it has heard of it.
+    await until(async () => resultOf(await steward.alice.ask('!server version'))?.outcome === 'done', 30_000, 'it answers');
+    const crypto = await steward.alice.ask('!server crypto');
+    expect(identityIn(crypto)).toBe(identity);
+    expect(bodyOf(crypto)).toContain('signed: yes');
+    expect(home.rows('SELECT device_id FROM devices WHERE user_id = ? AND hidden = 0', steward.bot.userId)).toHaveLength(1);
+    expect(bodyOf(await steward.alice.ask('!audit verify'))).not.toMatch(/broken|error/i);
+    expect(bodyOf(await steward.alice.ask('!backup scan'))).toContain('disk: 1 backups');
+    await steward.stop();
+  } finally {
+    await home.dispose();
+  }
 });
