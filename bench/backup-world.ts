@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { ensureAge, makeAgeKey } from '../kit/age.ts';
 import { ensurePostgres, sql } from '../kit/postgres.ts';
 import { run } from '../kit/process.ts';
+import type { Program } from './program.ts';
 import type { World } from './world.ts';
 
 /** Rows like those of a real server: 400 000 events of which most are ciphertext, and state that says the same again and again; 1 GB as text. */
@@ -21,6 +22,8 @@ export interface BackupWorld {
   /** A shell's words for the address of the database; the password goes by PGPASSWORD. */
   address: string;
   steward(...words: string[]): Promise<string>;
+  /** Starts the daemon, which then does what `steward` and `create` ask for. */
+  startDaemon(): Promise<Program>;
   /** Seconds that a shell takes for a script. */
   shell(script: string): Promise<number>;
   /** One backup into a destination that is empty, or not. */
@@ -35,6 +38,7 @@ export interface Made {
   /** Of what it added. */
   bytes: number;
   databaseBytes: number;
+  mediaBytes: number;
   level: number;
 }
 
@@ -62,6 +66,7 @@ export async function openBackups(world: World, settings: Readonly<Record<string
     key,
     address: `-h ${database.host} -p ${database.port} -U ${database.user}`,
     steward,
+    startDaemon: () => world.startSteward(synapse.url, env),
     shell: async (script) => {
       const begin = performance.now();
       await run(['bash', '-e', '-o', 'pipefail', '-c', script], { env });
@@ -88,6 +93,7 @@ export async function openBackups(world: World, settings: Readonly<Record<string
         proof: content.seconds,
         level: content.level,
         bytes: own.reduce((sum, { stored }) => sum + stored.bytes, 0),
+        mediaBytes: own.filter(({ role }) => role.startsWith('media')).reduce((sum, { stored }) => sum + stored.bytes, 0),
         databaseBytes: objects.find(({ role }) => role === 'database')?.stored.bytes ?? 0,
       };
     },

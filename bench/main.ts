@@ -2,7 +2,7 @@ import { constants } from 'node:os';
 import { toStderr } from '../kit/cache.ts';
 import { approvalLatency } from './approval-latency.ts';
 import { auditVerify } from './audit-verify.ts';
-import { backupDatabase, backupMedia, backupVerify } from './backup.ts';
+import { backupDatabase, backupMedia, backupMediaSecond, backupVerify } from './backup.ts';
 import { cryptoGrowth } from './crypto-growth.ts';
 import { firstEncrypted } from './first-encrypted.ts';
 import { idleMemory } from './idle-memory.ts';
@@ -23,6 +23,7 @@ const benches: Readonly<Record<string, (world: World) => Promise<Limit[]>>> = {
   'user-list-csv': userListCsv,
   // On the small database that the world begins with; the next one fills it.
   'backup-media': backupMedia,
+  'backup-media-second': backupMediaSecond,
   'backup-database': backupDatabase,
   'backup-verify': backupVerify,
   'restore-downtime': restoreSwaps,

@@ -35,8 +35,8 @@ export interface World {
   authorization: string;
   /** A folder for what a bench writes. */
   scratch: string;
-  /** @param homeserver another address of it, such as a proxy's */
-  startSteward(homeserver?: string): Promise<Program>;
+  /** @param homeserver another address of it, such as a proxy's @param env settings beside those of the file */
+  startSteward(homeserver?: string, env?: Readonly<Record<string, string>>): Promise<Program>;
   startEcho(): Promise<Program>;
 }
 
@@ -98,8 +98,8 @@ export async function openWorld(progress: Progress, cleanup: AsyncDisposableStac
     shell: (...words) => [...steward, ...words, '--config', configPath],
     authorization,
     scratch: dir,
-    startSteward: (homeserver = synapse.url) =>
-      startProgram([...steward, 'run', '--config', configPath], /\bready\b/, { STEWARD_HOMESERVER__URL: homeserver }),
+    startSteward: (homeserver = synapse.url, env = {}) =>
+      startProgram([...steward, 'run', '--config', configPath], /\bready\b/, { ...env, STEWARD_HOMESERVER__URL: homeserver }),
     startEcho: () => startProgram([process.execPath, join(root, 'bench/rivals/echo.mjs'), synapse.url, echoToken], /^ready$/m),
   };
 }

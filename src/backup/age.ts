@@ -1,5 +1,4 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
-import { Transform, type TransformCallback } from 'node:stream';
 import { Decrypter, Encrypter } from 'age-encryption';
 import type { Secret } from '../config/secret.ts';
 import { Failure } from '../failures/failure.ts';
@@ -42,7 +41,7 @@ export async function newFileKey(recipients: readonly string[]): Promise<FileKey
   return { header: Buffer.from(empty.subarray(0, empty.length - nonceSize - tagSize)), key };
 }
 
-function payloadKey(fileKey: Buffer, nonce: Buffer): Buffer {
+function payloadKey(fileKey: Uint8Array, nonce: Uint8Array): Buffer {
   return Buffer.from(hkdfSync('sha256', fileKey, nonce, 'payload', 32));
 }
 
@@ -124,67 +123,75 @@ class ChunkSealer {
 }
 
 /**
- * Opens what passes; the first bytes are the file's header.
- * Fails with `backup.damaged` at the first chunk that is not what was sealed, and at a cut; with `backup.no-key` when
- * `keyOf` knows no key for the header.
+ * What an age file holds; each piece has its memory for itself.
+ * Throws `backup.damaged` at the first chunk that is not what was sealed, and at a cut; `backup.no-key` when `keyOf` knows no key
+ * for the header.
+ *
+ * @param keyOf the file key that a header holds, or null; throws `backup.damaged` for one that was changed
  */
-export class AgeDecrypt extends Transform {
-  readonly #keyOf: (header: Buffer) => Promise<Buffer | null>;
-  #key: Buffer | null = null;
-  readonly #nonce = new ChunkNonce();
-  #waiting: Buffer = Buffer.alloc(0);
-  #chunks = 0;
-
-  /** @param keyOf the file key that a header holds, or null; throws `backup.damaged` for one that was changed */
-  constructor(keyOf: (header: Buffer) => Promise<Buffer | null>) {
-    super({ highWaterMark: together * sealedSize });
-    this.#keyOf = keyOf;
-  }
-
-  override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
-    this.#waiting = this.#waiting.length === 0 ? chunk : Buffer.concat([this.#waiting, chunk]);
-    this.#advance().then(
-      () => done(),
-      (error: unknown) => done(error as Error),
-    );
-  }
-
-  override _flush(done: TransformCallback): void {
-    try {
-      if (this.#key === null) throw damaged('its header is cut');
-      // An empty last chunk is right only where there is nothing else.
-      if (this.#waiting.length < tagSize || (this.#waiting.length === tagSize && this.#chunks > 0)) throw damaged('its end is cut off');
-      this.#nonce.bytes[11] = 1;
-      this.#open(this.#key, this.#waiting);
-      done();
-    } catch (error) {
-      done(error as Error);
-    }
-  }
-
-  async #advance(): Promise<void> {
-    if (this.#key === null) {
-      const header = headerOf(this.#waiting);
-      if (header === null || this.#waiting.length < header.length + nonceSize) {
-        if (this.#waiting.length > headerAtMost) throw damaged('it is no age file');
-        return;
+export async function* ageDecrypt(
+  chunks: AsyncIterable<Uint8Array>,
+  keyOf: (header: Buffer) => Promise<Uint8Array | null>,
+): AsyncGenerator<Uint8Array> {
+  let waiting: Buffer = Buffer.alloc(0);
+  let opener: ChunkOpener | null = null;
+  for await (const chunk of chunks) {
+    const joined = Buffer.concat([waiting, chunk]);
+    waiting = joined;
+    if (opener === null) {
+      const header = headerOf(waiting);
+      if (header === null || waiting.length < header.length + nonceSize) {
+        if (waiting.length > headerAtMost) throw damaged('it is no age file');
+        continue;
       }
-      const key = await this.#keyOf(header);
+      const key = await keyOf(header);
       if (key === null) throw new Failure('backup.no-key');
-      this.#key = payloadKey(key, this.#waiting.subarray(header.length, header.length + nonceSize));
-      this.#waiting = this.#waiting.subarray(header.length + nonceSize);
+      const start = header.length + nonceSize;
+      opener = new ChunkOpener(payloadKey(key, waiting.subarray(header.length, start)));
+      waiting = waiting.subarray(start);
     }
     // The last chunk is known only by the end: one whole chunk always waits.
-    while (this.#waiting.length > sealedSize) {
-      this.#open(this.#key, this.#waiting.subarray(0, sealedSize));
-      this.#waiting = this.#waiting.subarray(sealedSize);
-    }
+    const whole = Math.floor((waiting.length - 1) / sealedSize);
+    if (whole < 1) continue;
+    yield opener.open(waiting.subarray(0, whole * sealedSize));
+    waiting = Buffer.from(waiting.subarray(whole * sealedSize));
+    release(joined);
+  }
+  if (opener === null) throw damaged('its header is cut');
+  const last = opener.end(waiting);
+  if (last.length > 0) yield last;
+}
+
+class ChunkOpener {
+  readonly #key: Buffer;
+  readonly #nonce = new ChunkNonce();
+  #chunks = 0;
+
+  constructor(key: Buffer) {
+    this.#key = key;
   }
 
-  #open(key: Buffer, sealed: Buffer): void {
-    const decipher = createDecipheriv('chacha20-poly1305', key, this.#nonce.bytes, { authTagLength: tagSize });
+  /** Of whole chunks, none of which is the last. */
+  open(sealed: Buffer): Buffer {
+    const count = Math.ceil(sealed.length / sealedSize);
+    const plain = Buffer.allocUnsafeSlow(sealed.length - count * tagSize);
+    for (let n = 0; n < count; n += 1) this.#one(sealed.subarray(n * sealedSize, (n + 1) * sealedSize), plain.subarray(n * chunkSize));
+    return plain;
+  }
+
+  end(sealed: Buffer): Buffer {
+    // An empty last chunk is right only where there is nothing else.
+    if (sealed.length < tagSize || (sealed.length === tagSize && this.#chunks > 0)) throw damaged('its end is cut off');
+    this.#nonce.bytes[11] = 1;
+    return this.open(sealed);
+  }
+
+  #one(sealed: Buffer, to: Buffer): void {
+    const decipher = createDecipheriv('chacha20-poly1305', this.#key, this.#nonce.bytes, { authTagLength: tagSize });
     decipher.setAuthTag(sealed.subarray(sealed.length - tagSize));
     const plain = decipher.update(sealed.subarray(0, sealed.length - tagSize));
+    plain.copy(to);
+    release(plain);
     try {
       decipher.final();
     } catch {
@@ -192,7 +199,6 @@ export class AgeDecrypt extends Transform {
     }
     this.#chunks += 1;
     this.#nonce.next();
-    if (plain.length > 0) this.push(plain);
   }
 }
 
@@ -217,4 +223,4 @@ export function headerOf(start: Buffer): Buffer | null {
   return end === null ? null : start.subarray(0, end.index + end[0].length);
 }
 
-const damaged = (reason: string): Failure => new Failure('backup.damaged', { attempted: 'open an age file', reason });
+export const damaged = (reason: string): Failure => new Failure('backup.damaged', { attempted: 'open an age file', reason });

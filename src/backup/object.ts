@@ -1,11 +1,10 @@
-import { pipeline } from 'node:stream/promises';
-import type { Readable } from 'node:stream';
 import { Failure } from '../failures/failure.ts';
 import { buffer, inBlocks, type Arrived, type SourceStream, type StreamProof } from '../stack/stream.ts';
 import { inThread } from '../stack/thread.ts';
-import { AgeDecrypt, newFileKey, type FileKey } from './age.ts';
+import { damaged, headerOf, newFileKey, type FileKey } from './age.ts';
 import type { Destination, Stored } from './destinations/destination.ts';
-import { seal } from './seal.ts';
+import type { OpenedInThread } from './open-worker.ts';
+import { open, seal, type Opened } from './seal.ts';
 
 export interface SealedObject {
   stored: Stored;
@@ -46,23 +45,52 @@ export async function sealInto(
   }
 }
 
-/** In a thread of its own, but for what is small. */
 async function* sealing(data: AsyncIterable<Uint8Array>, fileKey: FileKey): AsyncGenerator<Uint8Array, Arrived> {
-  const blocks = inBlocks(data);
-  const first = await blocks.next();
-  async function* all(): AsyncGenerator<Uint8Array> {
-    if (first.done !== true) yield first.value;
-    yield* blocks;
+  const { first, all, end } = await begun(data);
+  try {
+    if (isSmall(first)) return yield* seal(all, fileKey);
+    return yield* inThread<Uint8Array, Arrived>(new URL('./seal-worker.ts', import.meta.url), fileKey, all);
+  } finally {
+    end();
   }
-  if (first.done === true || first.value.length < buffer) return yield* seal(all(), fileKey);
-  return yield* inThread<Uint8Array, Arrived>(new URL('./seal-worker.ts', import.meta.url), fileKey, all());
 }
 
-/** What an object holds, as a stream; `keyOf` finds its file key. */
-export function opened(chunks: AsyncIterable<Uint8Array>, keyOf: (header: Buffer) => Promise<Buffer | null>): Readable {
-  const decrypt = new AgeDecrypt(keyOf);
-  pipeline(chunks, decrypt).catch((error: unknown) => decrypt.destroy(error as Error));
-  return decrypt;
+/**
+ * What an object holds; `keyOf` finds its file key. It is what was sealed only when this ends, and tells then what it was.
+ *
+ * @throws as `ageDecrypt`
+ */
+export async function* opened(
+  chunks: AsyncIterable<Uint8Array>,
+  keyOf: (header: Buffer) => Promise<Uint8Array | null>,
+): AsyncGenerator<Uint8Array, Opened> {
+  const { first, all, end } = await begun(chunks);
+  try {
+    const header = isSmall(first) ? null : headerOf(Buffer.from(first));
+    if (header === null) return yield* open(all, keyOf);
+    const key = await keyOf(header);
+    if (key === null) throw new Failure('backup.no-key');
+    const result = yield* inThread<Uint8Array, OpenedInThread>(new URL('./open-worker.ts', import.meta.url), key, all);
+    if ('damaged' in result) throw damaged(result.damaged);
+    return result;
+  } finally {
+    end();
+  }
+}
+
+/** What is small is worth no thread. */
+const isSmall = (first: Uint8Array): boolean => first.length < buffer;
+
+/** The first block of a stream, and all of them; `end` closes what it comes from. */
+async function begun(chunks: AsyncIterable<Uint8Array>): Promise<{ first: Uint8Array; all: AsyncGenerator<Uint8Array>; end: () => void }> {
+  const blocks = inBlocks(chunks);
+  const next = await blocks.next();
+  const first = next.done === true ? new Uint8Array() : next.value;
+  async function* all(): AsyncGenerator<Uint8Array> {
+    if (first.length > 0) yield first;
+    yield* blocks;
+  }
+  return { first, all: all(), end: () => void blocks.return(undefined).catch(() => undefined) };
 }
 
 /** @throws Failure `backup.source-failed` */

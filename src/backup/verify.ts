@@ -1,4 +1,4 @@
-import { createHash, type Hash, type KeyObject } from 'node:crypto';
+import { createHash, type KeyObject } from 'node:crypto';
 import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Failure } from '../failures/failure.ts';
@@ -125,19 +125,14 @@ export async function* openedWhole(
   keyOf: (header: Buffer) => Promise<Buffer | null>,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
-  const stored = createHash('sha256');
-  const content = createHash('sha256');
-  yield* hashed(opened(hashed(destination.get(object.name), stored, signal), keyOf), content, signal);
-  if (stored.digest('hex') !== object.stored.sha256 || content.digest('hex') !== object.source.sha256)
-    throw changed(destination, object.name);
-}
-
-async function* hashed(chunks: AsyncIterable<Uint8Array>, hash: Hash, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  for await (const chunk of chunks) {
-    signal.throwIfAborted();
-    hash.update(chunk);
-    yield chunk;
+  async function* chunks(): AsyncGenerator<Uint8Array> {
+    for await (const chunk of destination.get(object.name)) {
+      signal.throwIfAborted();
+      yield chunk;
+    }
   }
+  const { stored, content } = yield* opened(chunks(), keyOf);
+  if (stored.sha256 !== object.stored.sha256 || content.sha256 !== object.source.sha256) throw changed(destination, object.name);
 }
 
 const changed = (destination: Destination, name: string): Failure =>

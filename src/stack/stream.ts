@@ -83,6 +83,10 @@ export class Tally {
     this.#digest ??= this.#hash.digest('hex');
     return this.#digest;
   }
+
+  arrived(): Arrived {
+    return { bytes: this.bytes, sha256: this.digest() };
+  }
 }
 
 /** Counts and hashes what passes. */
@@ -119,7 +123,8 @@ export interface Producer {
 const saidAtMost = 2000;
 /** The exit code of each stage goes to descriptor 3: a shell tells only the last one's. */
 const alone = '"$@"; echo "producer $?" >&3';
-const compressed = '{ "$@"; echo "producer $?" >&3; } | { zstd -q -3 -T2 -c; echo "zstd $?" >&3; }';
+/** Level 2 takes two thirds of the work of level 3, for 1.3 % more bytes. */
+const compressed = '{ "$@"; echo "producer $?" >&3; } | { zstd -q -2 -T2 -c; echo "zstd $?" >&3; }';
 
 /**
  * What a program writes, compressed by the program `zstd` where it is there, else by node:zlib (one thread).
@@ -146,7 +151,7 @@ export function compressedOutput(producer: Producer, zstd: boolean, signal: Abor
     tap.destroy(new Error('the stream was aborted'));
   };
   signal.addEventListener('abort', abort, { once: true });
-  const flow = zstd ? pipeline(out, tap) : pipeline(out, createZstdCompress({ params: { [constants.ZSTD_c_compressionLevel]: 3 } }), tap);
+  const flow = zstd ? pipeline(out, tap) : pipeline(out, createZstdCompress({ params: { [constants.ZSTD_c_compressionLevel]: 2 } }), tap);
   // A sink that goes away ends the stages too.
   flow.catch(abort);
   if (signal.aborted) abort();
@@ -173,7 +178,7 @@ export function ownOutput(name: string, write: () => AsyncIterable<Uint8Array> |
       tally.add(chunk);
       yield chunk;
     }
-    return { bytes: tally.bytes, sha256: tally.digest() };
+    return tally.arrived();
   };
   return provenOutput(name, hashed, signal);
 }

@@ -3,7 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { Decrypter, Encrypter, generateHybridIdentity, generateX25519Identity, identityToRecipient } from 'age-encryption';
-import { AgeDecrypt, ageEncrypt, keyByIdentities, newFileKey } from '../../src/backup/age.ts';
+import { ageDecrypt, ageEncrypt, keyByIdentities, newFileKey } from '../../src/backup/age.ts';
 import { Secret } from '../../src/config/secret.ts';
 
 /** Around each boundary of age's chunks of 64 KiB. */
@@ -22,10 +22,7 @@ async function sealed(content: Buffer, recipients: string[], piece: number): Pro
 }
 
 async function open(file: Buffer, identity: string, piece = 65_536): Promise<Buffer> {
-  const decrypt = new AgeDecrypt(keyByIdentities([new Secret(identity)]));
-  const source = inPieces(file, piece);
-  source.pipe(decrypt);
-  return buffer(decrypt);
+  return buffer(ageDecrypt(inPieces(file, piece), keyByIdentities([new Secret(identity)])));
 }
 
 test.each(sizes)('%i bytes go to the library and come back from it', async (size) => {

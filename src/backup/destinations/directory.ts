@@ -155,5 +155,5 @@ async function written(path: string, chunks: AsyncIterable<Uint8Array>): Promise
   } finally {
     await file.close();
   }
-  return { bytes: tally.bytes, sha256: tally.digest() };
+  return tally.arrived();
 }

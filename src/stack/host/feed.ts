@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process';
+import type { Writable } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
 import { createZstdDecompress } from 'node:zlib';
 import { Failure } from '../../failures/failure.ts';
-import { toldApart, type Producer } from '../stream.ts';
+import { release, toldApart, type Producer } from '../stream.ts';
 import { hasProgram } from './programs.ts';
 
 const saidAtMost = 2000;
@@ -10,7 +11,7 @@ const through = '{ zstd -q -d -c; echo "zstd $?" >&3; } | { "$@"; echo "reader $
 const alone = '"$@"; echo "reader $?" >&3';
 
 /**
- * Gives zstd frames, decompressed, to a program until their end.
+ * Gives zstd frames, decompressed, to a program until their end. The chunks' memory is given back.
  *
  * @throws Failure `backup.unreadable` when a stage did not end with 0; whatever `data` throws
  */
@@ -52,7 +53,7 @@ export async function feedDecompressed({
   let unreadable: unknown = null;
   stdin.on('error', () => undefined);
   try {
-    if (zstd) await pipeline(source, stdin).catch(() => undefined);
+    if (zstd) await writeAll(source(), stdin).catch(() => undefined);
     else {
       const decompress = createZstdDecompress();
       decompress.on('error', (error) => (unreadable = error));
@@ -77,4 +78,15 @@ export async function feedDecompressed({
       cause: unreadable,
     });
   }
+}
+
+/** A chunk after the other: each is written when the pipe has taken it. */
+async function writeAll(chunks: AsyncIterable<Uint8Array>, to: Writable): Promise<void> {
+  for await (const chunk of chunks) {
+    await new Promise<void>((resolve, reject) => {
+      to.write(chunk, (error) => (error == null ? resolve() : reject(error)));
+    });
+    release(chunk);
+  }
+  to.end();
 }

@@ -160,7 +160,7 @@ export class HostStack implements Stack {
     const config = await this.#config();
     const access = this.#access(config);
     const zstd = await hasProgram('zstd');
-    const level = zstd ? 'zstd -3 -T2' : 'zstd level 3 (node:zlib)';
+    const level = zstd ? 'zstd -2 -T2' : 'zstd level 2 (node:zlib)';
     if (access === null) {
       const copy = await copySqlite((config.database as { path: string }).path, this.#settings.copiesDir);
       const stream = compressedOutput({ name: 'cat', command: ['cat', copy.path] }, zstd, signal);
@@ -177,9 +177,11 @@ export class HostStack implements Stack {
       `--snapshot=${snapshot.id}`,
     ];
     const { host, port, user, name, password } = access;
+    // By itself pg_dump writes 4 KiB at a time.
+    const dump = (await hasProgram('stdbuf')) ? (['stdbuf', '-o64K', program] as const) : ([program] as const);
     const producer = {
       name: 'pg_dump',
-      command: [program, ...options, '-h', host, '-p', String(port), '-U', user, '-d', name] as const,
+      command: [...dump, ...options, '-h', host, '-p', String(port), '-U', user, '-d', name] as const,
       env: { PGAPPNAME: 'steward-backup', ...(password === null ? {} : { PGPASSWORD: password.reveal() }) },
     };
     const stream = compressedOutput(producer, zstd, signal);

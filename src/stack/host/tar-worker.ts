@@ -35,5 +35,5 @@ await serveThread<string, string[], PackedMedia>(async function* (mediaPath, ids
     tally.add(block);
     yield block;
   }
-  return { files, bytes: tally.bytes, sha256: tally.digest() };
+  return { files, ...tally.arrived() };
 });
