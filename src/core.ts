@@ -634,6 +634,8 @@ function ownPart(config: Reloadable, store: Store, scratch: string): OwnPart {
   const { dataDir } = config.current;
   return {
     ...{ store, scratch, storePath: resolve(dataDir, 'steward.db') },
+    environment: () => config.environment,
+    environmentPath: resolve(dataDir, 'steward.env'),
     files: () => [
       resolve(config.path),
       ...config.secretFiles,

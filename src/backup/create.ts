@@ -86,8 +86,19 @@ export async function createBackup(options: CreateOptions): Promise<Lost[]> {
     throw fan.left().length === 0 && fan.lost.length > 1 ? nowhere(id, fan.lost) : error;
   }
   await takeAway();
-  await prove(options, fan, made);
+  try {
+    await prove(options, fan, made);
+  } catch (error) {
+    throw error instanceof Failure && fan.lost.length > 0 ? withLost(error, fan.lost) : error;
+  }
   return fan.lost;
+}
+
+/** The failure, saying which destinations had failed before it. */
+function withLost(failure: Failure, lost: readonly Lost[]): Failure {
+  const told = lost.map(({ destination, cause }) => `${destination.name}: ${asFailure(cause).reason}`);
+  const { id, attempted, reason, hint, cause } = failure;
+  return new Failure(id, { ...(attempted === undefined ? {} : { attempted }), reason: [reason, ...told].join('; '), hint, cause });
 }
 
 /** As the first of them, saying what each said. */
@@ -148,6 +159,7 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
     const rescue = rescueText({
       ...{ stewardVersion: version, signer: publicOf(signer), epochs: keys.all(), stack: facts, database: databaseFacts },
       ...{ destinations: options.all, configPath: options.configPath, storePath: options.own.storePath },
+      ...{ environment: Object.keys(options.own.environment()), environmentPath: options.own.environmentPath },
     });
     await fan.each(async (destination) => {
       const packs = store.packs(destination.name);

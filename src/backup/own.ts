@@ -15,6 +15,10 @@ export interface OwnPart {
   scratch: string;
   /** Configuration, its secret files, keys; absolute. One that is not there is left out. */
   files: () => readonly string[];
+  /** Variables of the environment that are part of the configuration. */
+  environment: () => Readonly<Record<string, string>>;
+  /** Where they are put in the archive, absolute: a line each, as systemd and Docker take it. */
+  environmentPath: string;
 }
 
 /**
@@ -23,7 +27,10 @@ export interface OwnPart {
  *
  * @param id names the copy of the store while it is read
  */
-export async function* ownTar({ store, storePath, scratch, files }: OwnPart, id: string): AsyncGenerator<Uint8Array> {
+export async function* ownTar(
+  { store, storePath, scratch, files, environment, environmentPath }: OwnPart,
+  id: string,
+): AsyncGenerator<Uint8Array> {
   const copy = join(scratch, `store-${id}.db`);
   try {
     await mkdir(scratch, { recursive: true, mode: 0o700 });
@@ -31,6 +38,8 @@ export async function* ownTar({ store, storePath, scratch, files }: OwnPart, id:
     const archive = pack();
     const feeding = (async () => {
       for (const path of new Set(files())) await add(archive, path, path);
+      const lines = Object.entries(environment()).map(([name, value]) => `${name}=${value}\n`);
+      if (lines.length > 0) archive.entry({ name: environmentPath.slice(1), mode: 0o600 }, lines.join(''));
       await add(archive, copy, storePath);
       archive.finalize();
     })();

@@ -10,13 +10,16 @@ export interface RescueFacts {
   /** Public half of the key that manifests are signed with, base64url. */
   signer: string;
   /** All of the configuration. */
-  destinations: readonly Pick<Destination, 'name' | 'place'>[];
+  destinations: readonly Pick<Destination, 'name' | 'place' | 'access'>[];
   epochs: readonly Pick<EpochRow, 'name' | 'recipient' | 'recipients' | 'sealed'>[];
   stack: StackFacts;
   database: DatabaseFacts;
   /** Steward's own, absolute. */
   configPath: string;
   storePath: string;
+  /** Names of the variables that are part of its configuration, and the file that holds them in a backup. */
+  environment: readonly string[];
+  environmentPath: string;
 }
 
 /** At the top of a destination, where it is seen first. */
@@ -28,7 +31,7 @@ const epochFile = (name: string): string => `${rescueFolder}epoch-${name}.age`;
 
 /** RESCUE.txt: where everything is, who can open it, and what to type on a bare machine. The same in each destination. */
 export function rescueText(facts: RescueFacts): string {
-  const { stewardVersion, signer, destinations, epochs, stack, database, configPath, storePath } = facts;
+  const { stewardVersion, signer, destinations, epochs, stack, database, configPath, storePath, environment, environmentPath } = facts;
   const { database: place } = stack;
   const open = 'age -d -i epochs.key "$ID"';
   const install =
@@ -46,10 +49,10 @@ Never run two homeservers of one name: be sure that the lost one stays off.
 WHERE EVERYTHING IS
 
 Backups, each with RESTORE.txt, which needs neither Steward nor this sheet:
-${destinations.map(({ name, place: at }) => `  ${name}: ${at}`).join('\n')}
+${destinations.map(({ name, place: at, access }) => `  ${name}: ${at}${access === null ? '' : ` (${access})`}`).join('\n')}
 Signed by Steward's key ${signer}
 Steward ${stewardVersion}, its configuration ${configPath}
-  its store ${storePath}
+  its store ${storePath}${environment.length === 0 ? '' : `\n  variables of its environment: ${environment.join(' ')}; step 2 puts them into ${environmentPath}`}
 Synapse, its configuration ${stack.configFiles.join(' ')}
   its media ${stack.mediaPath}
   its signing key ${stack.signingKeyPath}
@@ -63,7 +66,8 @@ ${epochs.map(({ name, recipient, recipients }) => `  ${epochFile(name)}, of ${re
 
 WHAT TO TYPE
 
-As root, in a folder that holds what this destination holds (of a bucket, a copy of it). my.key is your key of age.
+As root, in a folder that holds what this destination holds; of a bucket, ${rescueFolder} and the folder of the newest backup that has a
+manifest.json are enough here, and Steward reads the rest from the bucket. my.key is your key of age.
 
 1. The keys, and the newest backup that is whole.
 

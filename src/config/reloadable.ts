@@ -19,16 +19,22 @@ export class Reloadable {
   readonly #env: NodeJS.ProcessEnv;
   #current: Config;
   #secretFiles: readonly string[];
+  #variables: readonly string[];
 
   /** @throws Failure `config.invalid` with all mistakes, `config.not-found` */
   constructor(path: string, env: NodeJS.ProcessEnv) {
     this.path = path;
     this.#env = env;
-    ({ config: this.#current, secretFiles: this.#secretFiles } = load(path, env));
+    ({ config: this.#current, secretFiles: this.#secretFiles, variables: this.#variables } = load(path, env));
   }
 
   get current(): Config {
     return this.#current;
+  }
+
+  /** The variables of the environment that are part of it. */
+  get environment(): Readonly<Record<string, string>> {
+    return Object.fromEntries(this.#variables.map((name) => [name, this.#env[name] ?? '']));
   }
 
   /** Absolute paths of the secret files that are named. */
@@ -44,7 +50,7 @@ export class Reloadable {
    */
   reload(accept: (outcome: ReloadOutcome) => void): ReloadOutcome {
     const before = this.#current;
-    const { config: after, secretFiles } = load(this.path, this.#env);
+    const { config: after, secretFiles, variables } = load(this.path, this.#env);
     const changed = (Object.keys(after) as (keyof Config)[]).filter((key) => !isDeepStrictEqual(plain(before[key]), plain(after[key])));
     const needsRestart: string[] = changed.filter((key) => (fixed as readonly string[]).includes(key));
     const sameRoom = before.room?.id === after.room?.id;
@@ -55,6 +61,7 @@ export class Reloadable {
     const outcome = { changed: changed.map(snake), needsRestart: needsRestart.map(snake) };
     accept(outcome);
     this.#secretFiles = secretFiles;
+    this.#variables = variables;
     this.#current = {
       ...after,
       ...Object.fromEntries(fixed.map((key) => [key, before[key]])),
@@ -65,9 +72,9 @@ export class Reloadable {
   }
 }
 
-function load(path: string, env: NodeJS.ProcessEnv): Pick<LoadedConfig, 'config' | 'secretFiles'> {
+function load(path: string, env: NodeJS.ProcessEnv): Pick<LoadedConfig, 'config' | 'secretFiles'> & { variables: string[] } {
   const loaded = loadConfig(path, env);
-  if (loaded.ok) return loaded;
+  if (loaded.ok) return { ...loaded, variables: loaded.overrides.map(({ variable }) => variable) };
   throw new Failure('config.invalid', { attempted: `read ${path}`, reason: `it has mistakes\n${formatMistakes(loaded.mistakes)}\n` });
 }
 

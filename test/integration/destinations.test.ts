@@ -106,7 +106,7 @@ function openSteward(more: Record<string, unknown> = {}): Promise<Core> {
       ...more,
     }),
   );
-  return openCore(new Reloadable(join(dir, 'steward.yaml'), {}), silentLog);
+  return openCore(new Reloadable(join(dir, 'steward.yaml'), { STEWARD_TIME_ZONE: 'Europe/Berlin' }), silentLog);
 }
 
 async function upload(content: string | Buffer): Promise<void> {
@@ -209,6 +209,18 @@ describe('backup create', () => {
         ],
       },
     ]);
+  });
+
+  test('the rescue sheet says where the bucket is, and the backup holds what the environment had configured', () => {
+    const sheet = readFileSync(join(cloud, 'RESCUE.txt'), 'utf8');
+    expect(sheet).toBe(readFileSync(join(disk, 'RESCUE.txt'), 'utf8'));
+    for (const what of [`s3://${bucket}`, proxy.url, s3.region, s3.accessKeyId, 'STEWARD_TIME_ZONE']) expect(sheet).toContain(what);
+    expect(sheet).not.toContain(s3.secretAccessKey);
+    expect(sheet).not.toContain('Europe/Berlin');
+    const script = `cd ${cloud}; age -d -i ${dir}/my.key rescue/epoch-*.age > ${dir}/epoch.key; age -d -i ${dir}/epoch.key ${first}/steward/steward.tar.age | tar -x -O -f - --wildcards '*/data/steward.env' '*/s3-secret'`;
+    const { stdout } = spawnSync('bash', ['-e', '-o', 'pipefail', '-c', script], { encoding: 'utf8' });
+    expect(stdout).toContain('STEWARD_TIME_ZONE=Europe/Berlin\n');
+    expect(stdout).toContain(s3.secretAccessKey);
   });
 
   test('with --to goes to one, and is not safe', async () => {

@@ -19,6 +19,8 @@ export interface Destination {
   readonly name: string;
   /** Where it is, in words. */
   readonly place: string;
+  /** How somebody who has nothing else finds it, beside `place`: an address, never a secret; null where `place` says it all. */
+  readonly access: string | null;
   /**
    * Stores the chunks to their end. Atomic: the name is there whole and durable, or, when `chunks` throws or this does, not at
    * all; what was there before under the name is then still there. What `chunks` throws is thrown on. The chunks' memory is the

@@ -12,6 +12,7 @@ const unfinished = '.partial';
 export class DirectoryDestination implements Destination {
   readonly name: string;
   readonly place: string;
+  readonly access = null;
 
   /** @param dir absolute */
   constructor(name: string, dir: string) {

@@ -40,6 +40,7 @@ const deletedAtOnce = 1000;
 export class S3Destination implements Destination {
   readonly name: string;
   readonly place: string;
+  readonly access: string;
   readonly #settings: S3Settings;
   readonly #clock: Clock;
   readonly #idle: number;
@@ -51,6 +52,7 @@ export class S3Destination implements Destination {
     this.#clock = clock;
     this.#settings = settings;
     this.#idle = idle;
+    this.access = `${settings.endpoint ?? 'AWS'}, region ${settings.region}, access key ${settings.accessKeyId}`;
     this.place = `s3://${settings.bucket}${settings.prefix === '' ? '' : `/${settings.prefix}`}`;
   }
 
