@@ -42,6 +42,8 @@ export async function removeBackups(ids: readonly string[], options: PruneOption
   for (const { id, destination: at } of store.list('complete')) {
     if (at !== destination.name) continue;
     signal.throwIfAborted();
+    // Without its manifest nobody knows what belongs to it.
+    if ((await destination.size(`${id}/manifest.json`)) === null) continue;
     await destination.abandon(`${id}/`);
     freed += (await sweep(destination, `${id}/media/`, kept)).freed;
   }

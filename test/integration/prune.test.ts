@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { stringify } from 'yaml';
 import { startSynapse, type Account, type Synapse } from '../../kit/synapse.ts';
@@ -220,6 +220,27 @@ test('what somebody else removed does not count as the one that stays', () => {
   const { status, out } = prune();
   expect({ status, out }).toMatchObject({ status: 0, out: expect.stringContaining('0 removed, 1 kept') });
   assertWhole(fourth);
+});
+
+test('what lies beside the media of a backup and belongs to none goes, but not where its manifest is away', () => {
+  expect(steward('backup', 'create').status).toBe(0);
+  const [older = '', newer = ''] = folders().slice(-2);
+  aged(older, 20);
+  const planted = [older, newer].map((id) => join(disk, id, 'media/pack-0042.tar.age'));
+  for (const path of planted) {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, 'of a copy that was killed');
+  }
+  const manifest = join(disk, newer, 'manifest.json');
+  renameSync(manifest, `${manifest}.away`);
+  expect(steward('backup', 'pin', older).status).toBe(0);
+  expect(prune().status).toBe(0);
+  expect(planted.map((path) => existsSync(path))).toEqual([false, true]);
+  renameSync(`${manifest}.away`, manifest);
+  expect(prune().status).toBe(0);
+  expect(planted.map((path) => existsSync(path))).toEqual([false, false]);
+  for (const id of [older, newer]) assertWhole(id);
+  expect(steward('backup', 'pin', older, '--remove').status).toBe(0);
 });
 
 test('where a manifest cannot be trusted nothing is removed', () => {
