@@ -285,8 +285,9 @@ export function openRoom(core: Core, connect = connectTo, kept?: Encryption): Ro
     tokenLost: () => {
       connection.retry();
     },
-    // What is plain is written only where nothing newer can be known of the room.
-    mayWrite: (room) => (encryption.isEncrypted(room) ? connection.wasCurrent : connection.isCurrent),
+    // What is plain is written only where nothing newer can be known of the room. After a restore nothing is said before the room of
+    // then was heard: what somebody answers must not come with what is history.
+    mayWrite: (room) => facts.get('sync_token') !== null && (encryption.isEncrypted(room) ? connection.wasCurrent : connection.isCurrent),
     cipher: encryption,
     secret: async (entry) => {
       const found = entry.post === null ? null : await core.handovers.textOf(entry.post.ref);
