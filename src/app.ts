@@ -19,6 +19,7 @@ import { Declining } from './matrix/declining.ts';
 import { DirectMessages } from './matrix/direct.ts';
 import { descriptionsOf, descriptionType } from './matrix/descriptions.ts';
 import { eventReader } from './matrix/event-reader.ts';
+import { unlockAsked } from './commands/backup/unlock.ts';
 import { headReply } from './matrix/audit-head.ts';
 import { Exports } from './matrix/exports.ts';
 import { greeting } from './matrix/greeting.ts';
@@ -104,6 +105,11 @@ export async function startDaemon({ configPath, takeOver = false }: { configPath
     },
     owners: () => ownerIds(config.current),
   });
+  core.unlocks.asked = (request) => {
+    const { reply, parts } = unlockAsked(request, core.jobs.get(request.jobId), ownerIds(config.current));
+    core.waiters.tell(request.jobId, parts);
+    void room?.admin.spool(reply).then((file) => room?.admin.announce(`unlock-${request.jobId}-${request.until}`, reply, file));
+  };
   let settledInRoom = core.hooks.settled;
   const settled = (job: SettledJob): void => {
     settledInRoom(job);

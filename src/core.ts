@@ -3,6 +3,7 @@ import { Heartbeat } from './backup/heartbeat.ts';
 import { BackupReports } from './backup/reports.ts';
 import type { OwnPart } from './backup/own.ts';
 import { Restores } from './backup/restores.ts';
+import { Unlocks } from './backup/unlocks.ts';
 import { Bootstrap } from './homeserver/bootstrap.ts';
 import { reattach } from './homeserver/reattach.ts';
 import { previousToken, tokenFileOf } from './config/token-file.ts';
@@ -143,6 +144,7 @@ export interface Core {
   restores: Restores;
   backupReports: BackupReports;
   heartbeat: Heartbeat;
+  unlocks: Unlocks;
   hooks: CoreHooks;
   jobReply: (job: SettledJob) => Reply;
   /** Reads the configuration again, and writes down why and what changed. */
@@ -344,6 +346,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     restores: () => restoreStore.list(),
     ...{ schedules, alerts, clock, heartbeat },
   });
+  const unlocks = new Unlocks(clock);
   const restores = new Restores({
     store: restoreStore,
     backups,
@@ -456,6 +459,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     },
     backupReports,
     restores,
+    unlocks,
     progress: () => undefined,
     registry,
     sink,
@@ -566,6 +570,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     restores,
     backupReports,
     heartbeat,
+    unlocks,
     hooks,
     jobReply: replyOf,
     reload,

@@ -13,7 +13,8 @@ import { S3Destination, type S3Settings } from './destinations/s3.ts';
 import { EpochKeys, signingKey, type KeySettings } from './keys.ts';
 import { publicKey, type Manifest, type ManifestObject, type Proof } from './manifest.ts';
 import type { OwnPart } from './own.ts';
-import { indexLines, unlock } from './prepare.ts';
+import { openerOf, unlockerBy, type Unlocker } from './opener.ts';
+import { indexLines } from './prepare.ts';
 import { namesInUse, removeBackups } from './prune.ts';
 import { judge, type Judged, type Retention } from './retention.ts';
 import { scanDestination, type ScanReport } from './scan.ts';
@@ -201,11 +202,11 @@ export class Backups {
   }
 
   /** Looks at every object. What is found wrong takes back what was proven before. */
-  async verify(row: BackupRow, level: ObjectLevel, stack: Stack, signal: AbortSignal): Promise<Manifest> {
+  async verify(row: BackupRow, level: ObjectLevel, unlock: Unlocker, stack: Stack, signal: AbortSignal): Promise<Manifest> {
     const { store, clock } = this.#options;
     const destination = this.destination(row.destination);
-    const keyOf = level === 2 ? await this.keys.opener() : null;
     try {
+      const keyOf = level < 2 ? null : await openerOf((await this.read(row.id, destination)).manifest, destination, unlock);
       const manifest = await verifyObjects({
         id: row.id,
         destination,
@@ -261,7 +262,7 @@ export class Backups {
     const openList = async (manifest: Manifest, list: ManifestObject): Promise<string[] | null> => {
       if (key === null) return null;
       try {
-        const keyOf = await unlock(manifest, destination, key);
+        const keyOf = await openerOf(manifest, destination, unlockerBy(key));
         const paths: string[] = [];
         for await (const { path } of indexLines(openedWhole(destination, list, keyOf, signal))) paths.push(path);
         return paths;

@@ -6,7 +6,6 @@ import type { Clock } from '../clock.ts';
 import { Secret } from '../config/secret.ts';
 import { Failure } from '../failures/failure.ts';
 import type { BackupStore, EpochRow } from '../store/backups.ts';
-import { keyByIdentities } from './age.ts';
 
 export interface KeySettings {
   /** The admins' own. */
@@ -62,22 +61,6 @@ export class EpochKeys {
     return this.#store.epochs();
   }
 
-  /**
-   * Finds file keys by what opens all epochs.
-   *
-   * @throws Failure `backup.no-key` in mode `sealed`
-   */
-  async opener(): Promise<(header: Buffer) => Promise<Buffer | null>> {
-    const { identity } = this.#settings;
-    if (identity === undefined) throw new Failure('backup.no-key');
-    return keyByIdentities(
-      await epochIdentities(
-        identity,
-        this.#store.epochs().map(({ sealed }) => sealed),
-      ),
-    );
-  }
-
   /** What opens all epochs, where it is given. */
   get identity(): Secret | null {
     return this.#settings.identity ?? null;
@@ -90,19 +73,24 @@ export class EpochKeys {
   }
 }
 
-/** Private halves of the epochs that an admin's identity opens. */
-export async function epochIdentities(identity: Secret, sealed: readonly Uint8Array[]): Promise<Secret[]> {
+/** Private halves of the epochs that an admin's identity opens, by the epoch's name. */
+export async function epochIdentities(
+  identity: Secret,
+  epochs: readonly { name: string; recipient: string; sealed: Uint8Array }[],
+): Promise<Map<string, Secret>> {
   const decrypter = new Decrypter();
   for (const line of identitiesIn(identity)) decrypter.addIdentity(line);
-  const identities: Secret[] = [];
-  for (const epoch of sealed) {
-    const text = await decrypter.decrypt(new Uint8Array(epoch), 'text').catch(() => null);
-    if (text !== null) identities.push(...identitiesIn(new Secret(text)).map((line) => new Secret(line)));
+  const opened = new Map<string, Secret>();
+  for (const { name, recipient, sealed } of epochs) {
+    const text = await decrypter.decrypt(new Uint8Array(sealed), 'text').catch(() => '');
+    for (const line of identitiesIn(new Secret(text)))
+      if ((await identityToRecipient(line)) === recipient) opened.set(name, new Secret(line));
   }
-  return identities;
+  return opened;
 }
 
-function identitiesIn(file: Secret): string[] {
+/** The lines of a file of age that are identities. */
+export function identitiesIn(file: Secret): string[] {
   return file
     .reveal()
     .split('\n')

@@ -1,17 +1,12 @@
-import { createHash } from 'node:crypto';
 import type { Clock } from '../clock.ts';
-import type { Secret } from '../config/secret.ts';
 import { Failure } from '../failures/failure.ts';
 import type { DatabaseFacts, RestorePlace, Snapshot, Stack, StackFacts } from '../stack/stack.ts';
 import type { PreparedReport, RestorePart } from '../store/restores.ts';
-import { keyByIdentities } from './age.ts';
+import type { KeyOf } from './opener.ts';
 import type { Destination } from './destinations/destination.ts';
-import { epochIdentities } from './keys.ts';
 import type { Manifest, ManifestObject, Proof } from './manifest.ts';
 import { assertSequencesAhead, fingerprint } from './prove.ts';
 import { openedWhole } from './verify.ts';
-
-type KeyOf = (header: Buffer) => Promise<Buffer | null>;
 
 export interface PrepareOptions {
   /** Of the restore. */
@@ -68,25 +63,6 @@ export function assertFits(manifest: Manifest, facts: StackFacts, live: Database
       `it is of PostgreSQL ${database.major}, and the server is version ${live.major}`,
       'A dump loads into the same major version or a newer one.',
     );
-}
-
-/**
- * Finds the keys of a backup's objects by an admin's identity.
- *
- * @throws Failure `backup.no-key` when it opens none, `backup.damaged`
- */
-export async function unlock(manifest: Manifest, destination: Destination, identity: Secret): Promise<KeyOf> {
-  const sealed: Buffer[] = [];
-  for (const { object, stored } of manifest.epochs) {
-    const content = await whole(destination.get(object), 1 << 20);
-    if (createHash('sha256').update(content).digest('hex') !== stored.sha256)
-      throw new Failure('backup.damaged', { attempted: `read ${object}`, reason: 'its content is not what was stored' });
-    sealed.push(content);
-  }
-  const identities = await epochIdentities(identity, sealed);
-  if (identities.length === 0)
-    throw new Failure('backup.no-key', { attempted: `open ${manifest.id}`, reason: 'the key that was given opens none of its keys' });
-  return keyByIdentities(identities);
 }
 
 /** Loads all that was chosen beside what is live, and checks it. Whatever it throws, the caller takes away what is there of it. */
@@ -248,15 +224,4 @@ async function* batches<T>(items: AsyncIterable<T>, size: number): AsyncGenerato
     batch = [];
   }
   if (batch.length > 0) yield batch;
-}
-
-async function whole(chunks: AsyncIterable<Uint8Array>, atMost: number): Promise<Buffer> {
-  const parts: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of chunks) {
-    parts.push(chunk);
-    bytes += chunk.length;
-    if (bytes > atMost) throw new Failure('backup.damaged', { attempted: 'read a sealed key', reason: 'it is far too large' });
-  }
-  return Buffer.concat(parts);
 }

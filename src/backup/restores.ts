@@ -1,11 +1,11 @@
 import type { Clock } from '../clock.ts';
-import type { Secret } from '../config/secret.ts';
 import { asFailure, Failure } from '../failures/failure.ts';
 import type { DatabaseFacts, Snapshot, Stack } from '../stack/stack.ts';
 import type { RestorePart, RestoreRow, RestoreState, RestoreStore } from '../store/restores.ts';
 import type { Log } from '../telemetry/log.ts';
 import { idAt, type Backups, type KnownBackup } from './backups.ts';
-import { assertFits, prepare, unlock } from './prepare.ts';
+import { openerOf, type Unlocker } from './opener.ts';
+import { assertFits, prepare } from './prepare.ts';
 
 export interface RestoresOptions {
   store: RestoreStore;
@@ -121,7 +121,7 @@ export class Restores {
       replaces,
       signer,
     }: { backup: string; destination: string; parts: readonly RestorePart[]; replaces: string | null; signer: string | null },
-    identity: Secret | null,
+    unlock: Unlocker,
     signal: AbortSignal,
     progress: (words: string) => void,
   ): Promise<string> {
@@ -129,12 +129,11 @@ export class Restores {
     const stack = this.#options.stack();
     const backups = this.#options.backups();
     const destination = backups.destination(name);
-    const key = identity ?? backups.keys.identity;
-    if (key === null) throw new Failure('backup.no-key', { attempted: `open ${backup}` });
     const { manifest, proof } = await backups.read(backup, destination, signer);
     const live = await stack.databaseFacts().catch((error: unknown) => noDatabaseYet(error));
     assertFits(manifest, await stack.facts(), live, parts);
-    const keyOf = await unlock(manifest, destination, key);
+    progress('it waits for the keys');
+    const keyOf = await openerOf(manifest, destination, unlock);
     if (replaces !== null) await this.finish(replaces);
     const id = this.#nextId();
     store.begin({ id, backup, destination: name, parts, startedAt: clock.now() });

@@ -7,6 +7,7 @@ import { release } from '../stack/stream.ts';
 import type { Destination, Stored } from './destinations/destination.ts';
 import { manifestShape, proofShape, readRecord, type Manifest, type ManifestObject, type Proof } from './manifest.ts';
 import { opened } from './object.ts';
+import type { KeyOf } from './opener.ts';
 
 export type ObjectLevel = 0 | 1 | 2;
 
@@ -21,7 +22,7 @@ export interface VerifyOptions {
   /** Objects that other backups in the destination are made of, which may lie in this one's folder. */
   others: () => Promise<ReadonlySet<string>>;
   /** Finds the file key of a header; needed at level 2. */
-  keyOf: ((header: Buffer) => Promise<Buffer | null>) | null;
+  keyOf: KeyOf | null;
   signal: AbortSignal;
 }
 

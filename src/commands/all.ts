@@ -8,11 +8,13 @@ import { auditVerify } from './audit/verify.ts';
 import { backupCopy } from './backup/copy.ts';
 import { backupCreate } from './backup/create.ts';
 import { backupInfo } from './backup/info.ts';
+import { backupKeys } from './backup/keys.ts';
 import { backupList } from './backup/list.ts';
 import { backupPin } from './backup/pin.ts';
 import { backupPrune } from './backup/prune.ts';
 import { backupSchedule, backupScheduleShow } from './backup/schedule.ts';
 import { backupScan } from './backup/scan.ts';
+import { backupUnlock } from './backup/unlock.ts';
 import { backupVerify } from './backup/verify.ts';
 import type { Command } from './define.ts';
 import { help } from './help.ts';
@@ -108,6 +110,8 @@ const commands: readonly Command[] = [
   backupPrune,
   backupSchedule,
   backupScheduleShow,
+  backupKeys,
+  backupUnlock,
   restorePrepare,
   restoreCutover,
   restoreUndo,

@@ -3,6 +3,7 @@ import type { AlertChannel } from '../alerts/channel.ts';
 import type { Backups } from '../backup/backups.ts';
 import type { BackupReports } from '../backup/reports.ts';
 import type { Restores } from '../backup/restores.ts';
+import type { Unlocks } from '../backup/unlocks.ts';
 import type { Clock, Ids } from '../clock.ts';
 import type { Config } from '../config/schema.ts';
 import type { Secret } from '../config/secret.ts';
@@ -72,6 +73,7 @@ export interface CommandContext {
   backupReports: BackupReports;
   /** Throws `stack.not-configured`, `backup.not-configured` when it is used where these are not. */
   restores: Restores;
+  unlocks: Unlocks;
   /** Tells those who wait for a long job what it does now, in words. */
   progress: (words: string) => void;
   registry: Registry;

@@ -79,6 +79,8 @@ export interface WriteSpec<Args extends z.ZodObject, Result extends z.ZodObject,
   tier: Exclude<Tier, 'read'>;
   /** Whether a code block or file under the command gives one target a line. */
   bulk: boolean;
+  /** The secret argument that a code block or file under the command gives, whole: for what is sealed already. */
+  block?: string;
   /** The read that the name alone asks for, with nothing after it. */
   bare?: string;
   /** Resolves targets, checks guards, says what will change: reading only. Throws a Failure to refuse. */

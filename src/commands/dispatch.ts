@@ -1,7 +1,7 @@
 import type { AuditActor, AuditEntry } from '../audit/audit.ts';
 import type { ReadCounts } from '../audit/reads.ts';
 import type { Config } from '../config/schema.ts';
-import type { Secret } from '../config/secret.ts';
+import { Secret } from '../config/secret.ts';
 import { asFailure, Failure } from '../failures/failure.ts';
 import { code, text } from '../reply/parts.ts';
 import { failureReply, type Reply } from '../reply/reply.ts';
@@ -67,6 +67,8 @@ export class Dispatcher {
     const ctx = this.#context(ask.requester, ask.secrets, ask.message ?? null);
     let command: string | null = null;
     try {
+      const block = blockOf(ctx, ask);
+      if (block !== null) return await this.prepare({ ...ask, items: null, secrets: block });
       if (ask.items !== null) return await this.#bulk(ctx, ask, ask.items);
       const parsed = read(ctx, ask, null);
       if (!parsed.ok) return answer(mistakeReply(parsed.mistake));
@@ -170,6 +172,7 @@ export class Dispatcher {
       origin,
       need,
       breakGlass: atLeast(plan.tier, 'destructive') ? ask.breakGlass : undefined,
+      ...(ask.secrets.size === 0 ? {} : { secrets: ask.secrets }),
       undo,
       undoes,
     };
@@ -180,6 +183,14 @@ export class Dispatcher {
     assertMayRequest(ctx, command, tier);
     passGates(this.#gates, { command, tier, requester: ctx.requester });
   }
+}
+
+/** The lines under a command that takes them as one secret argument, or null. */
+function blockOf(ctx: CommandContext, { input, items, secrets }: Ask): ReadonlyMap<string, Secret> | null {
+  if (items === null) return null;
+  const command = ctx.registry.match('line' in input ? input.line.split(/\s+/u) : input.words)?.command;
+  if (command?.kind !== 'write' || command.block === undefined) return null;
+  return new Map([...secrets, [command.block, new Secret(items.join('\n'))]]);
 }
 
 /** What the plan of an ask needs, where it has no leave beforehand; and what its job remembers of that. */

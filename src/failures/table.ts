@@ -299,7 +299,12 @@ export const failureTable = {
   ),
   'backup.no-key': refused(
     'Steward has no key that opens the backup.',
-    'An admin opens it by hand (docs/restore-by-hand.md); with `backup.keys.identity_file` Steward can.',
+    'An admin opens it: `!backup unlock` in the room, `--identity-file my.key` in the shell, or by hand (docs/restore-by-hand.md).',
+  ),
+  'backup.nothing-to-unlock': refused('No job waits for keys of backups.', '`!backup keys` shows what waits. It ends with its job.'),
+  'backup.wrong-unlock': refused(
+    'What was sent does not open the keys that are asked for.',
+    'Run the lines that the request shows once more, and send all that they print. `!backup keys` shows them again.',
   ),
   'backup.unreadable': failed('A copy cannot be read to its end.', 'Use another backup; `!backup list` shows which are proven.'),
 

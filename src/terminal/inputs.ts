@@ -6,7 +6,8 @@ import type { SecretSource } from './words.ts';
 
 const largestInput = 1_000_000;
 const mostItems = 10_000;
-const largestSecret = 4096;
+/** A file of age with the keys of many months. */
+const largestSecret = 65_536;
 
 /**
  * The lines of `--input` that are not blank.

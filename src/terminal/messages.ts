@@ -15,7 +15,7 @@ export interface ShellRequest {
 }
 
 /**
- * What a session says, in this order: at most one prompt or wait, then one reply, then the chunks of its data, then end. Data
+ * What a session says, in this order: at most one prompt or wait, what is told meanwhile, then one reply, then the chunks of its data, then end. Data
  * that break off are followed by the reply of the failure.
  */
 export type ShellMessage =
@@ -27,6 +27,8 @@ export type ShellMessage =
     }
   /** People in the admin room are asked; to go away takes the request back. */
   | { type: 'waiting'; jobId: string; parts: readonly Part[] }
+  /** What is asked of a person elsewhere while the command runs. */
+  | { type: 'told'; parts: readonly Part[] }
   | {
       type: 'reply';
       command: string | null;

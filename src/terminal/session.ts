@@ -9,6 +9,7 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import type { Approvals } from '../workflow/approvals.ts';
 import type { Job, SettledJob } from '../workflow/job.ts';
 import type { Jobs } from '../workflow/jobs.ts';
+import type { Part } from '../reply/parts.ts';
 import { replyMessages, type ShellMessage, type ShellRequest } from './messages.ts';
 
 export type { ShellMessage, ShellRequest } from './messages.ts';
@@ -24,10 +25,22 @@ export interface ShellSession {
 /** Waits for the jobs of the shell to end; `settled` is called inside the job's last transaction. */
 export class ShellWaiters {
   readonly #waiting = new Map<string, (job: SettledJob | null) => void>();
+  readonly #hearing = new Map<string, (parts: readonly Part[]) => void>();
 
   /** The job when it has ended, or null when its run was left before that. */
   wait(jobId: string): Promise<SettledJob | null> {
     return new Promise((resolve) => this.#waiting.set(jobId, resolve));
+  }
+
+  /** What the person who waits for the job is told next. */
+  hear(jobId: string): Promise<readonly Part[]> {
+    return new Promise((resolve) => this.#hearing.set(jobId, resolve));
+  }
+
+  /** Tells the person who waits for a job, where somebody does. */
+  tell(jobId: string, parts: readonly Part[]): void {
+    this.#hearing.get(jobId)?.(parts);
+    this.#hearing.delete(jobId);
   }
 
   settled(job: SettledJob): void {
@@ -41,6 +54,7 @@ export class ShellWaiters {
   #resolve(jobId: string, job: SettledJob | null): void {
     this.#waiting.get(jobId)?.(job);
     this.#waiting.delete(jobId);
+    this.#hearing.delete(jobId);
   }
 }
 
@@ -92,9 +106,19 @@ export class LocalSession implements ShellSession {
     const { need } = prepared.request;
     const job = store.transaction(() => jobs.create({ ...prepared.request, secrets }));
     const ended = waiters.wait(job.id);
+    let told = waiters.hear(job.id);
     if (need === null) this.#start(job.id);
     else yield* this.#ask(job);
-    const settled = await ended;
+    let settled: SettledJob | null;
+    for (;;) {
+      const next = await Promise.race([ended, told]);
+      if (!isParts(next)) {
+        settled = next;
+        break;
+      }
+      told = waiters.hear(job.id);
+      yield { type: 'told', parts: next };
+    }
     if (settled === null) {
       yield* replyMessages(
         failureReply(new Failure('job.unknown', { attempted: `run \`${job.command}\`` }), job.command, { jobId: job.id }),
@@ -144,4 +168,8 @@ export class LocalSession implements ShellSession {
   close(): Promise<void> {
     return Promise.resolve();
   }
+}
+
+function isParts(next: SettledJob | null | readonly Part[]): next is readonly Part[] {
+  return Array.isArray(next);
 }

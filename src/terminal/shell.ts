@@ -36,6 +36,7 @@ export async function runCommand(session: ShellSession, request: ShellRequest, t
     for await (const message of session.run(request)) {
       if (message.type === 'prompt') asking = ask(session, message, terminal, view);
       else if (message.type === 'waiting') await wait(message, terminal, view);
+      else if (message.type === 'told') await terminal.stderr.write(renderFor(terminal.stderr.stream, message.parts, view.timeZone));
       else if (message.type === 'reply') {
         await asking?.over();
         exit = exitOfOutcome[message.outcome];

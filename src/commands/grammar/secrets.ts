@@ -35,7 +35,8 @@ export function mayHoldPassword(registry: Registry, line: string): boolean {
   const { command, rest } = meant(registry, words);
   // A command line within one, such as that of a schedule.
   if (rest.some((word) => /\s/u.test(word) && mayHoldPassword(registry, word))) return true;
-  if (command?.secrets === undefined) return false;
+  // What stands in a block that a command takes is sealed.
+  if (command?.secrets === undefined || (command.kind === 'write' && command.block !== undefined)) return false;
   const options = [...ownOptions(command), ...sharedOptions(command)];
   const places = new Set(options.filter(({ positional }) => positional !== undefined).map(({ key }) => key));
   let loose = 0;

@@ -5,6 +5,7 @@ import { Failure } from '../../failures/failure.ts';
 import { fields, list, text, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
 import { backupArgument, destinationArgument } from '../backup/shared.ts';
+import { assertOpenable, identitySecret, unlockerOf } from '../backup/unlocker.ts';
 import { defineWrite } from '../define.ts';
 import { count, onlyArgument, partsIn } from './shared.ts';
 
@@ -38,11 +39,7 @@ export const restorePrepare = defineWrite({
   bulk: false,
   args: z.strictObject({ backup: backupArgument, from: destinationArgument, only: onlyArgument, signer: signerArgument }),
   secrets: {
-    identity: {
-      alias: 'i',
-      lines: true,
-      description: 'Key of age that opens the backup, such as the file of `age-keygen`. Needed where Steward has none.',
-    },
+    identity: identitySecret,
   },
   result: z.object({
     id: z.string(),
@@ -61,7 +58,8 @@ export const restorePrepare = defineWrite({
   }),
   examples: ['restore prepare latest --yes'],
 
-  async plan({ backups, restores, stack, requester }, args) {
+  async plan(ctx, args) {
+    const { backups, restores, stack } = ctx;
     const rows = args.signer === undefined ? backups.all(args.backup, args.from) : foreign(args.backup, backups.destinations(args.from));
     const parts = partsIn(args.only);
     const open = restores.open();
@@ -71,12 +69,7 @@ export const restorePrepare = defineWrite({
         reason: `the restore ${open.id} is ${open.state}`,
         hint: '`restore undo` or `restore finish` ends it.',
       });
-    // In the shell a key may come with the command.
-    if (backups.keys.identity === null && requester.kind === 'person')
-      throw new Failure('backup.no-key', {
-        attempted: `open ${args.backup}`,
-        hint: 'In the shell: `steward restore prepare … --identity-file my.key`.',
-      });
+    assertOpenable(ctx, `open ${args.backup}`);
     const { row, databaseAt } = await restores.check(rows, parts, args.signer ?? null);
     const facts = await stack.facts();
     return {
@@ -101,11 +94,13 @@ export const restorePrepare = defineWrite({
     };
   },
 
-  async run({ restores, secrets, signal, progress }, data) {
+  async run(ctx, data, jobId) {
+    const { restores, signal, progress } = ctx;
+    const unlock = unlockerOf(ctx, jobId, `restore prepare ${data.backup}`);
     const prepareFrom = (destination: string): Promise<string> => {
       // A try that failed may have removed it already.
       const replaces = restores.open()?.id === data.replaces ? data.replaces : null;
-      return restores.prepare({ ...data, destination, replaces }, secrets.get('identity') ?? null, signal, progress);
+      return restores.prepare({ ...data, destination, replaces }, unlock, signal, progress);
     };
     return { id: await fromFirst(data.destinations, prepareFrom) };
   },

@@ -1,0 +1,177 @@
+import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ageDecrypt, ensureAge, makeAgeKey } from '../../kit/age.ts';
+import type { RoomEvent } from '../../kit/client.ts';
+import { Homeserver } from './support/homeserver.ts';
+import { bodyOf, resultOf } from './support/seat.ts';
+import type { Steward } from './support/steward.ts';
+
+/** Backups that Steward cannot open, opened by an admin with the program `age`, for one job. */
+
+jest.setTimeout(90_000);
+
+let home: Homeserver;
+let steward: Steward;
+let dir: string;
+let id: string;
+
+beforeAll(async () => {
+  await ensureAge();
+  home = await Homeserver.start();
+  dir = mkdtempSync(join(tmpdir(), 'unlock-'));
+  const recipient = await makeAgeKey(join(dir, 'my.key'));
+  await makeAgeKey(join(dir, 'other.key'));
+  steward = await home.steward({
+    config: {
+      stack: { homeserver_config: [home.synapse.configPath] },
+      backup: { destinations: { disk: { directory: join(dir, 'disk') } }, keys: { recipients: [recipient] } },
+    },
+  });
+  expect(resultOf(await steward.alice.ask('!backup create'))?.outcome).toBe('done');
+  [id = ''] = readdirSync(join(dir, 'disk'));
+}, 120_000);
+
+afterAll(async () => {
+  await home.dispose();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+/** What the admin's shell prints for the lines of a request. */
+function atTheDesk(request: string, key = 'my.key'): string {
+  const lines = /((?:\{\n)?age -d[\s\S]*?\n(?:END|\} \| age -a -r age1\w+))\n/.exec(request)?.[1] ?? '';
+  const { stdout, stderr, status } = spawnSync('sh', ['-c', lines.replaceAll('my.key', key)], { cwd: dir, encoding: 'utf8' });
+  if (key === 'my.key' && status !== 0) throw new Error(`${lines}\n${stderr}`);
+  return stdout;
+}
+
+const jobOf = (request: string): string => /backup unlock ([a-z0-9]{10})/.exec(request)?.[1] ?? '';
+const block = (line: string, lines: string): string => `${line}\n\`\`\`\n${lines}\n\`\`\``;
+
+/** Asks for something that needs a key. @returns the event of the command, and the request that follows */
+async function asked(line: string): Promise<{ said: string; request: string }> {
+  const seen = new Set((await steward.alice.history()).map(({ event_id: at }) => at));
+  const said = await steward.alice.say(line);
+  const request = await steward.alice.hears((body, event) => body.includes('🔑') && !seen.has(event.event_id));
+  return { said, request: bodyOf(request) };
+}
+
+const wordsOf = (event: RoomEvent): [string | undefined, string | undefined] => [resultOf(event)?.outcome, resultOf(event)?.error_id];
+
+/** Everything that Steward has written down of itself. */
+const traces = (): string =>
+  `${readdirSync(steward.dataDir, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => readFileSync(join(entry.parentPath, entry.name), 'latin1'))
+    .join('\n')}${steward.log}`;
+
+test('a whole check waits for the admin, whose shell opens the epoch for it', async () => {
+  const { said, request } = await asked(`!backup verify ${id} --level 2`);
+  expect(request).toContain(`backup verify ${id}`);
+  const month = new Date().toISOString().slice(0, 7);
+  expect(bodyOf(await steward.alice.ask('!backup keys'))).toContain(`age -d -i my.key`);
+
+  const answer = await steward.bob.ask(block('!backup unlock', atTheDesk(request)));
+  expect(resultOf(answer)).toMatchObject({ command: 'backup unlock', outcome: 'done' });
+  expect(bodyOf(answer)).toContain(`Opened ${month} for`);
+  const done = await steward.alice.answer(said);
+  expect(bodyOf(done)).toContain('L2, opened and read to its end');
+
+  // It was for that job alone.
+  const again = await asked(`!backup verify ${id} --level 2`);
+  expect(jobOf(again.request)).not.toBe(jobOf(request));
+  expect(wordsOf(await steward.alice.ask(block(`!backup unlock ${jobOf(again.request)}`, atTheDesk(request))))).toEqual([
+    'refused',
+    'backup.wrong-unlock',
+  ]);
+  await steward.alice.ask(block('!backup unlock', atTheDesk(again.request)));
+  expect(resultOf(await steward.alice.answer(again.said))?.outcome).toBe('done');
+});
+
+test('the epoch’s key is nowhere but in memory', async () => {
+  const epoch = readdirSync(join(dir, 'disk', id, 'keys')).find((name) => name.startsWith('epoch-')) ?? '';
+  const opened = await ageDecrypt(join(dir, 'my.key'), join(dir, 'disk', id, 'keys', epoch));
+  const secret = /AGE-SECRET-KEY-1[A-Z0-9]+/.exec(opened)?.[0] ?? 'none';
+  expect(secret).toMatch(/^AGE-SECRET-KEY-1/);
+  expect(traces()).not.toContain(secret.slice(0, 40));
+  const said = (await steward.alice.history()).map((event) => JSON.stringify(event)).join('\n');
+  expect(said).not.toContain(secret.slice(0, 40));
+  // What was sent is not kept either.
+  expect(traces()).not.toMatch(/BEGIN AGE ENCRYPTED FILE-----\s*YWdlLWVuY3J5cHRpb24ub3JnL3YxCi0+IFgyNTUxOSB[\s\S]{0,40}unlock/);
+});
+
+test('a file with the command as its caption will do', async () => {
+  const { said, request } = await asked(`!backup verify ${id} --level 2`);
+  const content = atTheDesk(request);
+  const uploaded = await fetch(`${home.synapse.url}/_matrix/media/v3/upload?filename=answer.age`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${steward.alice.client.accessToken}` },
+    body: content,
+  });
+  const { content_uri: url } = (await uploaded.json()) as { content_uri: string };
+  const answer = await steward.alice.ask('!backup unlock', { msgtype: 'm.file', filename: 'answer.age', url });
+  expect(resultOf(answer)?.outcome).toBe('done');
+  expect(resultOf(await steward.alice.answer(said))?.outcome).toBe('done');
+});
+
+test('nothing but the answer opens it', async () => {
+  const { said, request } = await asked(`!backup verify ${id} --level 2`);
+  const right = atTheDesk(request);
+  const [, recipient = ''] = /age -a -r (age1\w+)/.exec(request) ?? [];
+  const sealed = (text: string): string => spawnSync('sh', ['-c', `age -a -r ${recipient}`], { input: text, encoding: 'utf8' }).stdout;
+  const stranger = readFileSync(join(dir, 'other.key'), 'utf8');
+  for (const wrong of [
+    'hello',
+    right.split('\n').slice(0, -3).join('\n'),
+    sealed('hello'),
+    sealed(stranger),
+    readFileSync(join(dir, 'my.key'), 'utf8').replace(/.*SECRET.*/, 'x'),
+  ])
+    expect(wordsOf(await steward.alice.ask(block('!backup unlock', wrong)))).toEqual(['refused', 'backup.wrong-unlock']);
+  expect(atTheDesk(request, 'other.key')).not.toContain('AGE-SECRET');
+  // Somebody's own key typed into the room is taken away, as any secret.
+  await steward.alice.say(block('!backup unlock', stranger));
+  await steward.alice.hears((body) => body.includes('usage.secret-in-command'));
+  expect(resultOf(await steward.carol.ask(block('!backup unlock', right)))).toMatchObject({ outcome: 'refused' });
+  await steward.alice.ask(block('!backup unlock', right));
+  expect(resultOf(await steward.alice.answer(said))?.outcome).toBe('done');
+  expect(wordsOf(await steward.alice.ask(block('!backup unlock', right)))).toEqual(['refused', 'backup.nothing-to-unlock']);
+});
+
+test('a job that waits for a key can be cancelled', async () => {
+  const { said, request } = await asked(`!backup verify ${id} --level 2`);
+  expect(resultOf(await steward.alice.ask(`!job cancel ${jobOf(request)}`))?.outcome).toBe('done');
+  expect(wordsOf(await steward.alice.answer(said))).toEqual(['refused', 'job.cancelled']);
+});
+
+test('in the shell the request is shown where the command waits, and answered in another', async () => {
+  const shell = steward.startShell('backup', 'verify', id, '--level', '2');
+  const before = new Set((await steward.alice.history()).map(({ event_id: at }) => at));
+  const request = bodyOf(await steward.alice.hears((body, event) => body.includes('🔑') && !before.has(event.event_id)));
+  writeFileSync(join(dir, 'answer.age'), atTheDesk(request), { mode: 0o600 });
+  expect((await steward.shell('backup', 'unlock', '--answer-file', join(dir, 'answer.age'))).exit).toBe(0);
+  const shown = await shell.ended;
+  expect(shown).toMatchObject({ exit: 0 });
+  expect(shown.err).toContain(`steward backup unlock ${jobOf(request)}`);
+
+  // Or the key comes with the command.
+  expect(await steward.shell('backup', 'verify', id, '--level', '2', '--identity-file', join(dir, 'my.key'))).toMatchObject({ exit: 0 });
+  expect((await steward.shell('backup', 'verify', id, '--level', '2', '--identity-file', join(dir, 'other.key'))).err).toContain(
+    'backup.no-key',
+  );
+});
+
+test('what lies on the disk was not touched by any of it', () => {
+  const objects = (
+    JSON.parse(readFileSync(join(dir, 'disk', id, 'manifest.json'), 'utf8')) as { objects: { name: string; stored: { sha256: string } }[] }
+  ).objects;
+  for (const { name, stored } of objects)
+    expect(
+      createHash('sha256')
+        .update(readFileSync(join(dir, 'disk', name)))
+        .digest('hex'),
+    ).toBe(stored.sha256);
+});
