@@ -123,7 +123,7 @@ export async function backupMediaSecond(world: World): Promise<Limit[]> {
   return [
     ratioLimit(
       'backup-media-second',
-      1 / 20,
+      1 / 10,
       { ran: toManifest, unit: 's', values: made.map(({ seconds }) => seconds) },
       { ran: 'tar -c media_store | gzip > FILE', unit: 's', values: rival.map(({ seconds }) => seconds) },
       on,

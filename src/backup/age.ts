@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createSecretKey, hkdfSync, randomBytes, type KeyObject } from 'node:crypto';
 import { Decrypter, Encrypter } from 'age-encryption';
 import type { Secret } from '../config/secret.ts';
 import { Failure } from '../failures/failure.ts';
@@ -41,8 +41,9 @@ export async function newFileKey(recipients: readonly string[]): Promise<FileKey
   return { header: Buffer.from(empty.subarray(0, empty.length - nonceSize - tagSize)), key };
 }
 
-function payloadKey(fileKey: Uint8Array, nonce: Uint8Array): Buffer {
-  return Buffer.from(hkdfSync('sha256', fileKey, nonce, 'payload', 32));
+/** As an object: made of bytes for each chunk, it takes a third of the time of sealing. */
+function payloadKey(fileKey: Uint8Array, nonce: Uint8Array): KeyObject {
+  return createSecretKey(Buffer.from(hkdfSync('sha256', fileKey, nonce, 'payload', 32)));
 }
 
 /** 11 bytes of counter, and one that marks the last chunk. */
@@ -67,14 +68,14 @@ export async function* ageEncrypt(chunks: AsyncIterable<Uint8Array>, { header, k
 }
 
 class ChunkSealer {
-  readonly #key: Buffer;
+  readonly #key: KeyObject;
   readonly #nonce = new ChunkNonce();
   readonly #held = Buffer.allocUnsafeSlow(chunkSize);
   #used = 0;
   #out = Buffer.allocUnsafeSlow(together * sealedSize);
   #filled = 0;
 
-  constructor(key: Buffer) {
+  constructor(key: KeyObject) {
     this.#key = key;
   }
 
@@ -163,11 +164,11 @@ export async function* ageDecrypt(
 }
 
 class ChunkOpener {
-  readonly #key: Buffer;
+  readonly #key: KeyObject;
   readonly #nonce = new ChunkNonce();
   #chunks = 0;
 
-  constructor(key: Buffer) {
+  constructor(key: KeyObject) {
     this.#key = key;
   }
 

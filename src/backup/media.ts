@@ -36,7 +36,7 @@ interface Media {
 
 /** A pack ends when it has so many bytes or media. */
 const packBytes = 512 << 20;
-const packMedia = 50_000;
+const packMedia = 10_000;
 /** Rows of the database at a time. */
 const page = 1000;
 /** Media ids are given out up to a day before their content comes: rows of the last while are looked at again. */
