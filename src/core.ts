@@ -438,6 +438,9 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     secrets,
     message,
     approvals,
+    get adminRoomId() {
+      return roomId();
+    },
     get room() {
       return hooks.room();
     },

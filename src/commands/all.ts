@@ -52,6 +52,7 @@ import { userCreate } from './user/create.ts';
 import { userDeactivate, userReactivate } from './user/deactivate.ts';
 import { userInfo } from './user/info.ts';
 import { userList } from './user/list.ts';
+import { userRedact } from './user/redact.ts';
 import { userUpdatePassword } from './user/update-password.ts';
 import { what } from './what.ts';
 
@@ -66,6 +67,7 @@ const commands: readonly Command[] = [
   userUpdatePassword,
   userDeactivate,
   userReactivate,
+  userRedact,
   jobList,
   jobInfo,
   jobCancel,

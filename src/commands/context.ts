@@ -99,6 +99,8 @@ export interface CommandContext {
   /** The device of the running daemon; null where nothing is encrypted, or no daemon runs. Throws Failures `crypto.*`. */
   device(): Promise<DeviceStatus | null>;
   approvals: Approvals;
+  /** The room that Steward works in, connected or not; null where none is configured. */
+  readonly adminRoomId: string | null;
   /** Where people can be asked now; null where no room is connected. */
   readonly room: { encrypted: boolean } | null;
   /** The message that asks; null in the shell. */

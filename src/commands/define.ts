@@ -86,11 +86,19 @@ export interface WriteSpec<Args extends z.ZodObject, Result extends z.ZodObject,
   /** Resolves targets, checks guards, says what will change: reading only. Throws a Failure to refuse. */
   plan(ctx: CommandContext, args: z.output<Args>): Promise<PlanItem<Data>>;
   /**
+   * Of work that the homeserver goes on with after its answer: begins it. `run` then waits for its end, also in the next
+   * process where this one is killed.
+   *
+   * @returns what the homeserver calls that work
+   */
+  begin?(ctx: CommandContext, data: Data): Promise<string>;
+  /**
    * Does it. May be called for a plan whose effect is half there. What only `run` knows is returned for `readBack`.
    *
    * @param jobId the job that runs it, with what people said to it
+   * @param work what `begin` returned; empty without one
    */
-  run(ctx: CommandContext, data: Data, jobId: string): Promise<RunNote>;
+  run(ctx: CommandContext, data: Data, jobId: string, work: string): Promise<RunNote>;
   /**
    * Looks whether the effect is on the server. Null means that it is not there, which is a failure however the server
    * answered; also the probe after a crash, then with an empty note.

@@ -1,7 +1,7 @@
 import type { Secret } from '../config/secret.ts';
 import { asFailure, Failure } from '../failures/failure.ts';
 import type { Job, JobRequester } from '../workflow/job.ts';
-import type { Executor } from '../workflow/jobs.ts';
+import type { Executor, RunHooks } from '../workflow/jobs.ts';
 import type { Plan } from '../workflow/plan.ts';
 import type { CommandContext } from './context.ts';
 import { planOf, type ContextMaker } from './dispatch.ts';
@@ -30,18 +30,17 @@ export class CommandExecutor implements Executor {
     return plan;
   }
 
-  async run(
-    job: Job,
-    n: number,
-    secrets: ReadonlyMap<string, Secret>,
-    _signal: AbortSignal,
-    progress: (words: string) => void,
-  ): Promise<unknown> {
+  async run(job: Job, n: number, secrets: ReadonlyMap<string, Secret>, { work, begun, progress }: RunHooks): Promise<unknown> {
     const ctx = this.#contextOf(job.requester, secrets);
     ctx.progress = progress;
     const command = commandOf(ctx, job);
     const data = job.plan.items[n]?.data;
-    const note = await command.run(ctx, data, job.id).catch(unanswered);
+    const doIt = async (): Promise<RunNote> => {
+      const now = work ?? (await command.begin?.(ctx, data)) ?? '';
+      if (work === null && now !== '') begun(now);
+      return command.run(ctx, data, job.id, now);
+    };
+    const note = await doIt().catch(unanswered);
     const lost = note['unanswered'] instanceof Failure ? note['unanswered'] : null;
     if (lost !== null) await ctx.clock.sleep(settle);
     const attempted = `run \`${job.command}\` on ${targetOf(job, n)}`;

@@ -152,6 +152,7 @@ export const failureTable = {
     '`!user info USER` shows it; `!user reactivate` brings a deactivated one back.',
   ),
   'user.not-local': refused('The account is on another homeserver.', 'Steward acts on accounts of its own homeserver only.'),
+  'user.no-rooms': refused('The account has never been in a room where it could say something.', '`!user info USER` shows it.'),
   'user.already-deactivated': refused('The account is deactivated already.', '`!user info USER` shows it.'),
   'user.not-deactivated': refused('The account is not deactivated.', '`!user update-password` sets a new password.'),
   'user.email-taken': refused('The e-mail address belongs to another account.', '`!what ADDRESS` shows whose it is.'),

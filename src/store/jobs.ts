@@ -26,6 +26,8 @@ export interface StepRecord {
   result: unknown;
   /** What went wrong: a failure id and the words a person is told. */
   failure: { id: string; attempted?: string; reason: string; hint: string; reference?: string } | null;
+  /** What the homeserver calls the work that it goes on with after its answer; null where there is none, or it has not begun. */
+  work: string | null;
 }
 
 /** A job as it is kept. The JSON columns belong to workflow/, which gives them their types. */
@@ -70,7 +72,7 @@ export class JobStore {
       'INSERT INTO jobs (id, request_id, command, inputs, plan, plan_hash, tier, state, requester, origin, created_at, expires_at, approved_at, undo, undoes, ending) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
     );
     this.#step = database.prepare(
-      'INSERT INTO steps (job_id, n, state, result, failure) VALUES (?, ?, ?, ?, ?) ON CONFLICT (job_id, n) DO UPDATE SET state = excluded.state, result = excluded.result, failure = excluded.failure',
+      'INSERT INTO steps (job_id, n, state, result, failure, work) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (job_id, n) DO UPDATE SET state = excluded.state, result = excluded.result, failure = excluded.failure, work = excluded.work',
     );
     this.#get = database.prepare('SELECT * FROM jobs WHERE id = ?');
     this.#steps = database.prepare('SELECT * FROM steps WHERE job_id = ? ORDER BY n');
@@ -95,7 +97,7 @@ export class JobStore {
       job.undoes,
       job.ending === null ? null : JSON.stringify(job.ending),
     );
-    for (let n = 0; n < steps; n += 1) this.setStep(job.id, { n, state: 'waiting', result: null, failure: null });
+    for (let n = 0; n < steps; n += 1) this.setStep(job.id, { n, state: 'waiting', result: null, failure: null, work: null });
   }
 
   get(id: string): JobRecord | null {
@@ -114,6 +116,7 @@ export class JobStore {
       state: row['state'] as StepState,
       result: row['result'] === null ? null : (JSON.parse(String(row['result'])) as unknown),
       failure: row['failure'] === null ? null : (JSON.parse(String(row['failure'])) as StepRecord['failure']),
+      work: row['work'] === null ? null : String(row['work']),
     }));
   }
 
@@ -124,6 +127,7 @@ export class JobStore {
       step.state,
       step.result == null ? null : JSON.stringify(step.result),
       step.failure === null ? null : JSON.stringify(step.failure),
+      step.work,
     );
   }
 

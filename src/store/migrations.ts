@@ -495,4 +495,11 @@ export const migrations: readonly Migration[] = [
       ALTER TABLE schedules ADD COLUMN follows TEXT;
     `,
   },
+  {
+    since: '0.2.0',
+    sql: `
+      -- What the homeserver calls the work that it goes on with after its answer.
+      ALTER TABLE steps ADD COLUMN work TEXT;
+    `,
+  },
 ];

@@ -18,9 +18,17 @@ export interface Executor {
   /** Makes the plan again from the same inputs. Throws a Failure where it cannot be carried out now. */
   plan(job: Job): Promise<Plan>;
   /** Does one item and reads it back. @returns the command's result */
-  run(job: Job, n: number, secrets: ReadonlyMap<string, Secret>, signal: AbortSignal, progress: (words: string) => void): Promise<unknown>;
+  run(job: Job, n: number, secrets: ReadonlyMap<string, Secret>, hooks: RunHooks): Promise<unknown>;
   /** Looks whether the effect of one item is there. @returns the result, or null when it is not */
   probe(job: Job, n: number): Promise<unknown>;
+}
+
+export interface RunHooks {
+  /** What the homeserver called the work that an earlier process has begun, or null: then it is begun. */
+  work: string | null;
+  /** Keeps what the homeserver calls the work that has begun: durable when it returns. */
+  begun: (work: string) => void;
+  progress: (words: string) => void;
 }
 
 /** What a job must have before it runs, and until when (milliseconds since the epoch). */
@@ -234,22 +242,10 @@ export class Jobs {
 
   /** Runs an approved job; resolves when it has ended, or was sent back. */
   start(id: string): Promise<void> {
-    // The journal itself failed: the job stays as it is, and is looked at like one that a crash cut off.
-    const leave = (error: unknown): void => {
-      this.#options.log.error('a job could not be journaled', { job_id: id, error });
-      this.#recoverLater();
-    };
     const known = this.#running.get(id);
     // It may have been sent back and approved once more while its first run is still being stopped.
-    if (known !== undefined) return known.then(() => (this.get(id)?.state === 'approved' ? this.start(id) : undefined)).catch(leave);
-    const run = this.#run(id)
-      .catch(leave)
-      .finally(() => {
-        this.#running.delete(id);
-        this.#cancelled.delete(id);
-      });
-    this.#running.set(id, run);
-    return run;
+    if (known !== undefined) return known.then(() => (this.get(id)?.state === 'approved' ? this.start(id) : undefined));
+    return this.#track(id, this.#run(id));
   }
 
   /** What a crash cut off: probes what ran, runs what was approved and is young, ends the rest. Again later, where the store cannot be written. */
@@ -271,7 +267,7 @@ export class Jobs {
     const isOwn = ({ id, origin, ending }: Job): boolean =>
       origin.kind === 'shell' && ending?.kind !== 'break-glass' && approvals.get(id)?.place !== 'room';
     try {
-      for (const job of jobs.inState('running').map(asJob)) if (isOwn(job)) await this.#finishAfterCrash(job, true);
+      for (const job of jobs.inState('running').map(asJob)) if (isOwn(job)) await this.#afterCrash(job, true);
       for (const job of jobs.inState('pending').map(asJob)) if (isOwn(job)) this.veto(job.id);
     } catch (error) {
       this.#options.log.error('the journal cannot be written', { error });
@@ -286,6 +282,22 @@ export class Jobs {
     for (const countdown of this.#countdowns.values()) countdown.abort();
   }
 
+  /** @returns when it has ended; never rejects */
+  #track(id: string, work: Promise<void>): Promise<void> {
+    const run = work
+      .catch((error: unknown) => {
+        // The journal itself failed: the job stays as it is, and is looked at like one that a crash cut off.
+        this.#options.log.error('a job could not be journaled', { job_id: id, error });
+        this.#recoverLater();
+      })
+      .finally(() => {
+        this.#running.delete(id);
+        this.#cancelled.delete(id);
+      });
+    this.#running.set(id, run);
+    return run;
+  }
+
   #recoverLater(): void {
     const { signal } = this.#stop;
     void this.#options.clock.sleep(journalRetry, signal).then(() => (signal.aborted ? undefined : this.recover()));
@@ -295,7 +307,7 @@ export class Jobs {
     const { jobs } = this.#options;
     // What this process itself has begun by now was not cut off.
     const cutOff = jobs.inState('running').filter((record) => !this.#running.has(record.id));
-    for (const record of cutOff) await this.#finishAfterCrash(asJob(record));
+    for (const record of cutOff) await this.#afterCrash(asJob(record));
     // The shell that waited for it went with the process.
     for (const record of jobs.inState('pending'))
       if (asJob(record).origin.kind === 'shell' && !this.#made.has(record.id)) this.veto(record.id);
@@ -311,6 +323,11 @@ export class Jobs {
     await this.#countDown(asked);
     const job = this.get(id);
     if (job?.state !== 'approved' || this.#stop.signal.aborted) return;
+    await this.#inTurn(job, () => this.#execute(job));
+  }
+
+  /** Jobs on the same target, or with the same lock, one after the other. */
+  async #inTurn(job: Job, work: () => Promise<void>): Promise<void> {
     const lock = this.#options.lockOf(job.command);
     const targets = [...targetsOf(job), ...(lock === 'none' ? [] : ['lock'])];
     const before = targets.map((target) => this.#targets.get(target) ?? Promise.resolve());
@@ -321,7 +338,7 @@ export class Jobs {
     for (const target of targets) this.#targets.set(target, turn);
     try {
       await Promise.all(before);
-      await this.#execute(job);
+      await work();
     } finally {
       free();
       for (const target of targets) if (this.#targets.get(target) === turn) this.#targets.delete(target);
@@ -387,7 +404,7 @@ export class Jobs {
         return;
       }
       jobs.setStep(job.id, { ...step, state: 'running' });
-      const ended = await this.#step(job, step.n);
+      const ended = await this.#step(job, step);
       if (ended === null) return;
       // The last step and the end of the job are one transaction, so the answer is never lost between them.
       if (step.n < job.plan.items.length - 1) {
@@ -421,13 +438,21 @@ export class Jobs {
   }
 
   /** @returns null when Steward stops, and the step is left for the next start to look at */
-  async #step(job: Job, n: number): Promise<StepRecord | null> {
-    const { executor, log, ids } = this.#options;
+  async #step(job: Job, { n, work: earlier }: StepRecord): Promise<StepRecord | null> {
+    const { events, executor, jobs, log, ids } = this.#options;
+    let work = earlier;
     try {
-      const result = await executor.run(job, n, this.#secrets.get(job.id) ?? new Map(), this.#stop.signal, (words) => {
-        this.#options.events.progress(job, n, words);
+      const result = await executor.run(job, n, this.#secrets.get(job.id) ?? new Map(), {
+        work,
+        begun: (name) => {
+          work = name;
+          jobs.setStep(job.id, { n, state: 'running', result: null, failure: null, work });
+        },
+        progress: (words) => {
+          events.progress(job, n, words);
+        },
       });
-      return { n, state: 'done', result, failure: null };
+      return { n, state: 'done', result, failure: null, work };
     } catch (error) {
       if (this.#stop.signal.aborted) return null;
       const failure = asFailure(error);
@@ -444,17 +469,30 @@ export class Jobs {
         state: failure.id === 'homeserver.outcome-unknown' ? 'unknown' : 'failed',
         result: null,
         failure: recordOf(failure, reference),
+        work,
       };
     }
   }
 
-  /** @param mustKnow whether a job stays as it is where one of its steps cannot be looked at now */
-  async #finishAfterCrash(job: Job, mustKnow = false): Promise<void> {
+  /** Looks at it at once; what the homeserver goes on with is waited for as a run is. @param mustKnow whether a job stays as it is where one of its steps cannot be looked at now */
+  async #afterCrash(job: Job, mustKnow = false): Promise<void> {
+    if (this.#options.jobs.steps(job.id).every(({ state, work }) => state !== 'running' || work === null))
+      return this.#finishAfterCrash(job, mustKnow);
+    void this.#track(
+      job.id,
+      this.#inTurn(job, () => this.#finishAfterCrash(job, mustKnow)),
+    );
+  }
+
+  async #finishAfterCrash(job: Job, mustKnow: boolean): Promise<void> {
     const { jobs, log, store } = this.#options;
     const steps: StepRecord[] = [];
     for (const step of jobs.steps(job.id)) {
-      if (step.state === 'running') steps.push(await this.#probe(job, step));
-      else if (step.state === 'waiting') steps.push({ ...step, state: 'failed', failure: recordOf(new Failure('job.interrupted')) });
+      if (step.state === 'running') {
+        const ended = step.work === null ? await this.#probe(job, step) : await this.#step(job, step);
+        if (ended === null) return;
+        steps.push(ended);
+      } else if (step.state === 'waiting') steps.push({ ...step, state: 'failed', failure: recordOf(new Failure('job.interrupted')) });
       else steps.push(step);
     }
     if (mustKnow && steps.some(({ state }) => state === 'unknown')) return;

@@ -161,7 +161,7 @@ describe('a store of the first version', () => {
     store.database.prepare("DELETE FROM jobs WHERE id = 'cutoff'").run();
     expect(jobs.steps('cutoff')).toEqual([]);
     expect(() => {
-      jobs.setStep('cutoff', { n: 0, state: 'waiting', result: null, failure: null });
+      jobs.setStep('cutoff', { n: 0, state: 'waiting', result: null, failure: null, work: null });
     }).toThrow(/FOREIGN KEY/);
     store.close();
   });

@@ -235,8 +235,8 @@ describe('after a crash', () => {
     const { id } = jobs.create(request('e1', { plan: plan('a', 'b', 'c'), inputs: [{}, {}, {}] }));
     const rows = new JobStore(store);
     rows.move(id, 'approved', 'running', now);
-    rows.setStep(id, { n: 0, state: 'done', result: 'kept', failure: null });
-    rows.setStep(id, { n: 1, state: 'running', result: null, failure: null });
+    rows.setStep(id, { n: 0, state: 'done', result: 'kept', failure: null, work: null });
+    rows.setStep(id, { n: 1, state: 'running', result: null, failure: null, work: null });
     return id;
   }
 

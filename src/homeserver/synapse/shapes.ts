@@ -111,3 +111,12 @@ export const fetchedEvent = z.object({
     origin_server_ts: z.number(),
   }),
 });
+
+/** GET /_synapse/admin/v1/user/redact_status/{redact_id} */
+export const redactStatus = z.object({
+  status: z.enum(['scheduled', 'active', 'complete', 'failed', 'cancelled']),
+  /** Why a message could not be redacted, by event id. */
+  failed_redactions: z.record(z.string(), z.string()).default({}),
+  error: nullableText,
+});
+export type RedactStatus = z.output<typeof redactStatus>;

@@ -7,11 +7,13 @@ import {
   device,
   fetchedEvent,
   mediaInfo,
+  redactStatus,
   roomDetails,
   userDetails,
   userPage,
   userPageEnd,
   userRows,
+  type RedactStatus,
   type RoomDetails,
   type UserDetails,
   type UserPage,
@@ -167,6 +169,43 @@ export class Synapse {
       params: { user: userId },
     });
     return answer.joined_rooms;
+  }
+
+  /** GET /_synapse/admin/v1/users/{user_id}/memberships: every room that it ever was in, with how it stands there. Synapse 1.145 and later. */
+  async memberships(userId: string): Promise<Readonly<Record<string, string>>> {
+    const answer = await this.#required(z.object({ memberships: z.record(z.string(), z.string()) }), {
+      method: 'GET',
+      path: '/_synapse/admin/v1/users/{user}/memberships',
+      params: { user: userId },
+      timeout: 120_000,
+    });
+    return answer.memberships;
+  }
+
+  /**
+   * POST /_synapse/admin/v1/user/{user_id}/redact: begins to redact its messages in these rooms, the newest first.
+   *
+   * @param limit messages a room
+   * @returns what `redactStatus` takes
+   */
+  async redactUser(userId: string, rooms: readonly string[], reason: string, limit: number): Promise<string> {
+    const answer = await this.#required(z.object({ redact_id: z.string() }), {
+      method: 'POST',
+      path: '/_synapse/admin/v1/user/{user}/redact',
+      params: { user: userId },
+      body: { rooms, reason, limit },
+      timeout: 120_000,
+    });
+    return answer.redact_id;
+  }
+
+  /** GET /_synapse/admin/v1/user/redact_status/{redact_id}; null when it is not known (any more: Synapse forgets after 7 days). */
+  async redactStatus(redactId: string): Promise<RedactStatus | null> {
+    return this.#parsed(this.#admin, redactStatus, {
+      method: 'GET',
+      path: '/_synapse/admin/v1/user/redact_status/{redact}',
+      params: { redact: redactId },
+    });
   }
 
   /** GET /_synapse/admin/v2/users/{user_id}/devices */
