@@ -244,7 +244,12 @@ export class Jobs {
   start(id: string): Promise<void> {
     const known = this.#running.get(id);
     // It may have been sent back and approved once more while its first run is still being stopped.
-    if (known !== undefined) return known.then(() => (this.get(id)?.state === 'approved' ? this.start(id) : undefined));
+    if (known !== undefined)
+      return known
+        .then(() => (this.get(id)?.state === 'approved' ? this.start(id) : undefined))
+        .catch((error: unknown) => {
+          this.#unjournaled(id, error);
+        });
     return this.#track(id, this.#run(id));
   }
 
@@ -286,9 +291,7 @@ export class Jobs {
   #track(id: string, work: Promise<void>): Promise<void> {
     const run = work
       .catch((error: unknown) => {
-        // The journal itself failed: the job stays as it is, and is looked at like one that a crash cut off.
-        this.#options.log.error('a job could not be journaled', { job_id: id, error });
-        this.#recoverLater();
+        this.#unjournaled(id, error);
       })
       .finally(() => {
         this.#running.delete(id);
@@ -296,6 +299,12 @@ export class Jobs {
       });
     this.#running.set(id, run);
     return run;
+  }
+
+  /** The journal itself failed: the job stays as it is, and is looked at like one that a crash cut off. */
+  #unjournaled(id: string, error: unknown): void {
+    this.#options.log.error('a job could not be journaled', { job_id: id, error });
+    this.#recoverLater();
   }
 
   #recoverLater(): void {

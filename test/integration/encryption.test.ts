@@ -336,6 +336,10 @@ test('`accept: tofu` takes commands from the first device of somebody without cr
   await first.join(trusting.roomId);
   expect(bodyOf(await trusting.alice.ask('!server status'))).toContain('the first device of who has no cross-signing');
 
+  // A client sends its keys to a device only when it has heard of it.
+  const heard = async (): Promise<boolean> =>
+    resultOf(await trusting.alice.answer(await first.send(trusting.roomId, sentinel)))?.outcome === 'done';
+  await until(heard, 30_000, 'the first device knows that of Steward');
   const said = await first.send(trusting.roomId, '!user create trusted');
   expect(resultOf(await trusting.alice.answer(said))?.outcome).toBe('done');
   const refused = await second.send(trusting.roomId, '!user create untrusted');
