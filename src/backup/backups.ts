@@ -218,7 +218,8 @@ export class Backups {
         keyOf,
         signal,
       });
-      store.setObject(row.id, row.destination, level, clock.now());
+      // A quicker look takes back nothing of what a longer one has shown.
+      store.setObject(row.id, row.destination, Math.max(level, row.objectLevel ?? 0), clock.now());
       return manifest;
     } catch (error) {
       if (error instanceof Failure && ['backup.missing', 'backup.damaged', 'backup.unreadable', 'backup.not-found'].includes(error.id))

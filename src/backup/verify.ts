@@ -45,6 +45,8 @@ export async function verifyObjects(options: VerifyOptions): Promise<Manifest> {
     ...manifest.epochs.map(({ object, stored }) => ({ name: object, stored })),
   ];
   await assertComplete(destination, id, objects, others, attempted);
+  // Its signature is checked: what it says is believed by whoever restores.
+  await readProof(destination, id, signer, text);
   for (const object of objects) {
     if (level === 0) continue;
     const full = manifest.objects.find(({ name }) => name === object.name);

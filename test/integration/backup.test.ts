@@ -294,7 +294,7 @@ describe('list, info and verify', () => {
   test('a flipped byte in any object is found, and takes the proof back', async () => {
     const objects = files().filter((file) => file.startsWith(`${first}/`) && file.endsWith('.age'));
     expect(objects.length).toBe(8);
-    for (const file of [...objects, `${first}/manifest.json`]) {
+    for (const file of [...objects, `${first}/manifest.json`, `${first}/proof.json`]) {
       const path = join(disk, file);
       const content = readFileSync(path);
       const changed = Buffer.from(content);
@@ -319,7 +319,9 @@ describe('list, info and verify', () => {
     writeFileSync(extra, 'x');
     expect(await steward(`backup verify ${first} --level 0`)).toMatchObject({ errorId: 'backup.damaged' });
     rmSync(extra);
+    expect(await steward(`backup verify ${first}`)).toMatchObject({ outcome: 'done' });
     expect(await steward(`backup verify ${first} --level 0`)).toMatchObject({ outcome: 'done' });
+    expect(core.store.database.prepare('SELECT object_level FROM backups WHERE id = ?').get(first)).toMatchObject({ object_level: 1 });
   });
 
   test('a manifest that somebody else signed is not ours', async () => {

@@ -48,14 +48,15 @@ export const backupVerify = defineWrite({
     return { manifest };
   },
 
-  async readBack({ backups }, data) {
+  async readBack({ backups }, data, { manifest: looked }) {
     const row = backups.find(data.id, data.destination);
-    if (row.objectLevel !== data.level) return null;
+    // One that a crash has cut off has looked at nothing, whatever was found before it.
+    if (looked === undefined || (row.objectLevel ?? -1) < data.level) return null;
     const { manifest } = await backups.read(row.id, backups.destination(row.destination));
     return {
       id: row.id,
       destination: row.destination,
-      objectLevel: row.objectLevel,
+      objectLevel: data.level,
       objects: manifest.objects.length + manifest.epochs.length,
       bytes: manifest.objects.reduce((sum, { stored }) => sum + stored.bytes, 0),
     };
