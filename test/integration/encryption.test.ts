@@ -340,20 +340,20 @@ test('`accept: tofu` takes commands from the first device of somebody without cr
   const heard = async (): Promise<boolean> =>
     resultOf(await trusting.alice.answer(await first.send(trusting.roomId, sentinel)))?.outcome === 'done';
   await until(heard, 30_000, 'the first device knows that of Steward');
-  const said = await first.send(trusting.roomId, '!user create trusted');
-  expect(resultOf(await trusting.alice.answer(said))?.outcome).toBe('done');
-  const refused = await second.send(trusting.roomId, '!user create untrusted');
+  const said = await first.send(trusting.roomId, '!user create firstever');
+  expect(bodyOf(await trusting.alice.answer(said))).toContain('Created @firstever');
+  const refused = await second.send(trusting.roomId, '!user create secondever');
   expect(await marked(trusting, refused)).toBe('🔒');
-  const again = await first.send(trusting.roomId, '!user create again');
+  const again = await first.send(trusting.roomId, '!user create firstagain');
   expect(resultOf(await trusting.alice.answer(again))?.outcome).toBe('done');
 
-  expect(await home.account('trusted')).not.toBeNull();
-  expect(await home.account('untrusted')).toBeNull();
-  expect(await home.account('again')).not.toBeNull();
+  expect(await home.account('firstever')).not.toBeNull();
+  expect(await home.account('secondever')).toBeNull();
+  expect(await home.account('firstagain')).not.toBeNull();
   // Who has cross-signing is held to it: an unsigned device of bob's is refused here too.
   const bobs = await home.secureDevice('bob', { signed: false });
-  expect(await marked(trusting, await bobs.send(trusting.roomId, '!user create bobs'))).toBe('🔒');
-  expect(await home.account('bobs')).toBeNull();
+  expect(await marked(trusting, await bobs.send(trusting.roomId, '!user create bobsunsigned'))).toBe('🔒');
+  expect(await home.account('bobsunsigned')).toBeNull();
   await trusting.stop();
 });
 
