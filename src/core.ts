@@ -464,6 +464,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     restores,
     unlocks,
     progress: () => undefined,
+    leaving: stopping.signal,
     registry,
     sink,
     schedules,

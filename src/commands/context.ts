@@ -76,6 +76,8 @@ export interface CommandContext {
   unlocks: Unlocks;
   /** Tells those who wait for a long job what it does now, in words. */
   progress: (words: string) => void;
+  /** Aborts when Steward begins to stop, for a run that only waits: it throws the reason, and the next start goes on with it. */
+  leaving: AbortSignal;
   registry: Registry;
   sink: SecretSink;
   freeze: Freeze;

@@ -30,9 +30,10 @@ export class CommandExecutor implements Executor {
     return plan;
   }
 
-  async run(job: Job, n: number, secrets: ReadonlyMap<string, Secret>, { work, begun, progress }: RunHooks): Promise<unknown> {
+  async run(job: Job, n: number, secrets: ReadonlyMap<string, Secret>, { work, begun, progress, leaving }: RunHooks): Promise<unknown> {
     const ctx = this.#contextOf(job.requester, secrets);
     ctx.progress = progress;
+    ctx.leaving = leaving;
     const command = commandOf(ctx, job);
     const data = job.plan.items[n]?.data;
     const doIt = async (): Promise<RunNote> => {

@@ -29,6 +29,8 @@ export interface RunHooks {
   /** Keeps what the homeserver calls the work that has begun: durable when it returns. */
   begun: (work: string) => void;
   progress: (words: string) => void;
+  /** Aborts when Steward begins to stop. A run that only waits throws its reason: the next start goes on with it. */
+  leaving: AbortSignal;
 }
 
 /** What a job must have before it runs, and until when (milliseconds since the epoch). */
@@ -113,6 +115,7 @@ export class Jobs {
   readonly #running = new Map<string, Promise<void>>();
   readonly #targets = new Map<string, Promise<void>>();
   readonly #countdowns = new Map<string, AbortController>();
+  readonly #leaving = new AbortController();
   readonly #stop = new AbortController();
   /** Running jobs of which no further step is begun. */
   readonly #cancelled = new Set<string>();
@@ -279,9 +282,10 @@ export class Jobs {
     }
   }
 
-  /** Waits for what runs, at most `ms` milliseconds; then what still runs is cut off and probed by the next start. */
+  /** Leaves what only waits, and gives what works at most `ms` milliseconds to end; then what still runs is cut off and probed by the next start. */
   async stop(ms: number): Promise<void> {
     const { clock } = this.#options;
+    this.#leaving.abort();
     await Promise.race([Promise.all(this.#running.values()), clock.sleep(ms)]);
     this.#stop.abort();
     for (const countdown of this.#countdowns.values()) countdown.abort();
@@ -460,10 +464,11 @@ export class Jobs {
         progress: (words) => {
           events.progress(job, n, words);
         },
+        leaving: this.#leaving.signal,
       });
       return { n, state: 'done', result, failure: null, work };
     } catch (error) {
-      if (this.#stop.signal.aborted) return null;
+      if (this.#stop.signal.aborted || error === this.#leaving.signal.reason) return null;
       const failure = asFailure(error);
       const reference = failure.id === 'internal.bug' ? ids.short(8) : undefined;
       log.error('a step failed', {

@@ -92,6 +92,49 @@ test('killed while Synapse is at it, Steward goes on waiting and tells the end, 
   expect((await steward.alice.answers(asked)).filter((event) => resultOf(event)?.outcome === 'done')).toHaveLength(1);
 });
 
+test('stopped while Synapse is at it, Steward goes at once, and the next start waits on', async () => {
+  const { userId, roomId } = await talker('shouter', 2);
+  const from = home.proxy.requests.length;
+  const atIt = home.proxy.fault({
+    name: 'Synapse is at it',
+    match: isLook,
+    times: Infinity,
+    action: { status: 200, body: { status: 'active' } },
+  });
+  const asked = await approved('!user redact shouter');
+  await until(() => atIt.hits > 2, 15_000, 'it is waited for');
+  const began = Date.now();
+  await steward.stop();
+  expect(Date.now() - began).toBeLessThan(8000);
+  atIt.remove();
+
+  await steward.start();
+
+  expect(bodyOf(await steward.alice.answer(asked, 60_000))).toContain(`Redacted the messages of ${userId} in 1 room.`);
+  expect(begun(from)).toBe(1);
+  expect(await said(roomId, userId)).toEqual([null, null]);
+});
+
+test('an outage while Synapse is at it ends nothing: what it is at is told once it answers again', async () => {
+  const { userId, roomId } = await talker('ranter', 250);
+  const from = home.proxy.requests.length;
+  const asked = await approved('!user redact ranter');
+  await until(() => home.proxy.requests.slice(from).some(isLook), 15_000, 'it has begun');
+  // What stands between loses Synapse, and answers 502 in HTML; a read is tried three times.
+  home.proxy.target = 'http://127.0.0.1:9';
+  const unanswered = (): number => home.proxy.requests.slice(from).filter((request) => isLook(request) && request.status === 502).length;
+  await until(() => unanswered() > 6, 30_000, 'more is missed than the retries of a read');
+  expect((await steward.alice.answers(asked)).filter((event) => resultOf(event)?.outcome !== 'waiting')).toEqual([]);
+  home.proxy.target = home.synapse.url;
+
+  const answer = await steward.alice.answer(asked, 60_000);
+
+  expect(bodyOf(answer)).toContain(`Redacted the messages of ${userId} in 1 room.`);
+  expect((await said(roomId, userId)).filter((body) => body !== null)).toEqual([]);
+  expect(begun(from)).toBe(1);
+  expect((await steward.alice.answers(asked)).filter((event) => resultOf(event)?.outcome === 'done')).toHaveLength(1);
+});
+
 test('killed before it is known whether Synapse has begun, that is said, and nothing is done again', async () => {
   const { userId, roomId } = await talker('unheard', 2);
   const silent = home.proxy.fault({ name: 'the answer is on its way', match: isBegin, action: 'hang' });

@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { Failure } from '../../failures/failure.ts';
 import { text } from '../../reply/parts.ts';
-import { showDuration } from '../../reply/time.ts';
 import { userReference } from '../arguments.ts';
 import type { CommandContext } from '../context.ts';
 import { defineWrite } from '../define.ts';
+import { untilEnded } from '../until-ended.ts';
 import { existingUser, nameOf } from './shared.ts';
 
 interface RedactData {
@@ -15,11 +15,8 @@ interface RedactData {
 
 /** Messages that Synapse looks at in each room, newest first; by itself it stops at 1 000. */
 const limit = 1_000_000;
-/** Milliseconds between two questions how far it is: they grow from the first to the last. */
-const firstLook = 250;
-const lastLook = 30_000;
 
-const attempted = (userId: string): string => `redact the messages of ${userId}`;
+const attemptedOn = (userId: string): string => `redact the messages of ${userId}`;
 
 export const userRedact = defineWrite({
   name: 'user redact',
@@ -44,10 +41,10 @@ export const userRedact = defineWrite({
   examples: ['user redact @bob:example.org --reason spam'],
 
   async plan(ctx, args) {
-    const user = await existingUser(ctx, args.user, attempted);
-    if (user.name === ctx.config.homeserver?.userId) throw new Failure('guard.self', { attempted: attempted(user.name) });
+    const user = await existingUser(ctx, args.user, attemptedOn);
+    if (user.name === ctx.config.homeserver?.userId) throw new Failure('guard.self', { attempted: attemptedOn(user.name) });
     const rooms = await roomsOf(ctx, user.name);
-    if (rooms.length === 0) throw new Failure('user.no-rooms', { attempted: attempted(user.name) });
+    if (rooms.length === 0) throw new Failure('user.no-rooms', { attempted: attemptedOn(user.name) });
     return {
       targets: [{ id: user.name, name: user.displayname }],
       changes: [['redact the messages of ', nameOf(user), ` in ${rooms.length} ${rooms.length === 1 ? 'room' : 'rooms'}`]],
@@ -59,23 +56,15 @@ export const userRedact = defineWrite({
   begin: (ctx, data: RedactData) => ctx.homeserver.redactUser(data.userId, data.rooms, data.reason, limit),
 
   async run(ctx, data, _jobId, redactId) {
-    const began = ctx.clock.monotonic();
-    for (let wait = firstLook; ; wait = Math.min(lastLook, wait * 2)) {
-      const found = await ctx.homeserver.redactStatus(redactId);
-      if (found === null)
-        throw new Failure('homeserver.outcome-unknown', {
-          attempted: attempted(data.userId),
-          reason: `Synapse knows no redaction ${redactId} any more`,
-        });
-      if (found.status === 'complete') return { failed: found.failed_redactions };
-      if (found.status === 'failed' || found.status === 'cancelled')
-        throw new Failure('homeserver.not-done', {
-          attempted: attempted(data.userId),
-          reason: `Synapse says ${found.status}${found.error === null ? '' : `: ${found.error.slice(0, 200)}`}; some messages may be redacted`,
-        });
-      await ctx.clock.sleep(wait);
-      ctx.progress(`Synapse is at it for ${showDuration(ctx.clock.monotonic() - began)}`);
-    }
+    const attempted = attemptedOn(data.userId);
+    const found = await untilEnded(ctx, () => ctx.homeserver.redactStatus(redactId));
+    if (found === null)
+      throw new Failure('homeserver.outcome-unknown', { attempted, reason: `Synapse knows no redaction ${redactId} any more` });
+    if (found.status === 'complete') return { failed: found.failed_redactions };
+    throw new Failure('homeserver.not-done', {
+      attempted,
+      reason: `Synapse says ${found.status}${found.error === null ? '' : `: ${found.error.slice(0, 200)}`}; some messages may be redacted`,
+    });
   },
 
   readBack(_ctx, data, { failed }) {
@@ -83,7 +72,7 @@ export const userRedact = defineWrite({
     if (failed === undefined)
       return Promise.reject(
         new Failure('homeserver.outcome-unknown', {
-          attempted: attempted(data.userId),
+          attempted: attemptedOn(data.userId),
           reason: 'whether Synapse has begun is not known',
           hint: 'Run it again: what is redacted stays so.',
         }),
