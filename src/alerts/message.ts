@@ -24,8 +24,10 @@ export interface AlertMessage {
 
 /** @param rows at least one; what is resolved is told as over */
 export function messageOf(ref: string, rows: readonly AlertRow[], at: number): AlertMessage {
-  const told = rows.map(toldOf);
-  const standing = told.filter(({ isOver }) => !isOver);
+  const all = rows.map(toldOf);
+  const standing = all.filter(({ isOver }) => !isOver);
+  // A phone shows how it begins: what is over comes last.
+  const told = [...standing, ...all.filter(({ isOver }) => isOver)];
   const severity = severities[Math.max(0, ...standing.map((each) => severities.indexOf(each.severity)))] ?? 'info';
   const title = told.map((each) => (each.isOver ? `over: ${each.title}` : each.title)).join('; ');
   const body = told.map(textOf).join('\n\n');

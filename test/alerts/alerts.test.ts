@@ -119,6 +119,19 @@ describe('an alert', () => {
     expect(room).toHaveLength(1);
   });
 
+  test('comes before what has ended meanwhile, in the one message that tells of both', async () => {
+    process.alerts.raise({ id: 'doctor.disk', detail: 'full' });
+    await advance(minute);
+    process.alerts.resolve('doctor.disk');
+    process.alerts.raise({ id: 'doctor.clock', detail: 'off' });
+    await advance(minute);
+    expect(titles().slice(1)).toEqual(["This machine's clock and the homeserver's differ; over: the disk is nearly full"]);
+    expect(room[1]?.told.map(({ id, isOver }) => [id, isOver])).toEqual([
+      ['doctor.clock', false],
+      ['doctor.disk', true],
+    ]);
+  });
+
   test('one of a subject is not that of another', async () => {
     for (const subject of ['@a:x', '@b:x']) process.alerts.raise({ id: 'doctor.clock', subject, detail: subject });
     await advance(minute);

@@ -12,7 +12,7 @@ import { openMonitor, type Monitor } from './support/monitor.ts';
 import { bodyOf, relationOf, resultOf } from './support/seat.ts';
 import type { Steward } from './support/steward.ts';
 import { until } from './support/until.ts';
-import { openWebhook, type Webhook } from './support/webhook.ts';
+import { openWebhook, saidOf, type Webhook } from './support/webhook.ts';
 
 /** Backups that are made by themselves: what is told of them in the room and off the server, and what is done about it there. */
 
@@ -244,11 +244,7 @@ test('a heartbeat is sent for what is proven on both axes, and one that is not t
   monitor.status = 204;
   await run();
   await until(() => monitor.beats.length === before + 1, 20_000, 'the next one is taken');
-  await until(
-    () => hook.alerts.find(({ alerts, title }) => alerts.includes('doctor.heartbeat') && /^over/i.test(title)),
-    20_000,
-    'it is over',
-  );
+  await until(() => hook.alerts.find((alert) => saidOf(alert, 'doctor.heartbeat') === 'over'), 20_000, 'it is over');
 });
 
 test('the numbers of the newest backup are metrics, each axis by itself', async () => {
@@ -295,11 +291,7 @@ test('one that fails pings people, and pages off the server with the last proven
   const count = (await reports()).length;
   await home.synapse.stop();
   expect((await steward.shell('schedule', 'run', 'backup')).exit).toBe(0);
-  await until(
-    () => hook.alerts.find(({ alerts, title }) => alerts.includes('backup.failed') && /over:/i.test(title)),
-    60_000,
-    'it is over',
-  );
+  await until(() => hook.alerts.find((alert) => saidOf(alert, 'backup.failed') === 'over'), 60_000, 'it is over');
   await home.synapse.start();
   await steward.becomes(200, 40_000);
   expect(bodyOf(await reportAfter(count))).toContain('Backed up as');
@@ -311,7 +303,7 @@ test('one that is late pings people after 26 h and is an alarm after 50 h, with 
   };
   const before = hook.alerts.length;
   const paged = (id: string): Promise<object> =>
-    until(() => hook.alerts.slice(before).find(({ alerts, title }) => alerts.includes(id) && !/^over/i.test(title)), 20_000, id);
+    until(() => hook.alerts.slice(before).find((alert) => saidOf(alert, id) === 'stands'), 20_000, id);
   await home.synapse.stop();
   age(27);
   expect(await paged('backup.late')).toMatchObject({
@@ -322,7 +314,10 @@ test('one that is late pings people after 26 h and is an alarm after 50 h, with 
   expect(await paged('doctor.backups')).toMatchObject({ severity: 'critical', body: expect.stringContaining('is 2 d old') });
   await home.synapse.start();
   for (const id of ['backup.late', 'doctor.backups']) {
-    const told = await steward.alice.hears((body) => body.includes(`(${id})`) && !body.includes('over:'), 40_000);
+    const told = await steward.alice.hears(
+      (body) => body.split('\n').some((line) => line.endsWith(`(${id})`) && !line.startsWith('🟢')),
+      40_000,
+    );
     expect(mentioned(told)).toEqual(expect.arrayContaining([home.userId('alice'), home.userId('bob')]));
   }
 });

@@ -14,7 +14,7 @@ import { openMonitor, type Monitor } from './support/monitor.ts';
 import { codeIn, resultOf } from './support/seat.ts';
 import type { Steward, StewardOptions } from './support/steward.ts';
 import { until } from './support/until.ts';
-import { openWebhook, type SentAlert, type Webhook } from './support/webhook.ts';
+import { openWebhook, saidOf, type SentAlert, type Webhook } from './support/webhook.ts';
 
 /** What docs/operations.md says to type at 3 am is typed, where the alert stands, and mends what it says. */
 
@@ -115,11 +115,10 @@ async function typed(id: AlertId, steward: Steward, { exits = {}, fill = {} }: G
   return said;
 }
 
-const isOver = ({ title }: SentAlert): boolean => /^over/iu.test(title);
 const told = (id: AlertId): Promise<SentAlert> =>
-  until(() => hook.alerts.slice(since).find((alert) => alert.alerts.includes(id) && !isOver(alert)), 30_000, `${id} is told`);
+  until(() => hook.alerts.slice(since).find((alert) => saidOf(alert, id) === 'stands'), 30_000, `${id} is told`);
 const ended = (id: AlertId): Promise<SentAlert> =>
-  until(() => hook.alerts.slice(since).find((alert) => alert.alerts.includes(id) && /over/iu.test(alert.body)), 40_000, `${id} is over`);
+  until(() => hook.alerts.slice(since).find((alert) => saidOf(alert, id) === 'over'), 40_000, `${id} is over`);
 
 /** As if every backup had been made that many hours ago. */
 function aged(hours: number): void {

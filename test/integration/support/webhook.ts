@@ -16,6 +16,13 @@ export interface Webhook {
   close(): void;
 }
 
+/** What a message says of one alert, which may stand beside others that came or ended with it. */
+export function saidOf({ body }: SentAlert, id: string): 'stands' | 'over' | null {
+  const lines = body.split('\n').filter((line) => line.endsWith(`(${id})`));
+  if (lines.length === 0) return null;
+  return lines.every((line) => line.startsWith('over: ')) ? 'over' : 'stands';
+}
+
 export async function openWebhook(): Promise<Webhook> {
   const alerts: SentAlert[] = [];
   const server = createServer((request, response) => {
