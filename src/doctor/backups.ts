@@ -28,7 +28,7 @@ export function lookAtBackups(rows: readonly BackupRow[] | null, destinations: n
   const safety = destinations < 2 ? '' : isSafe(copies) ? '; safe' : `; not safe: \`backup copy ${newest.id}\` takes it to a second place`;
   const detail = `the newest proven backup, ${newest.id} in ${newest.destination}, is ${showDuration(Math.max(0, age))} old${safety}`;
   if (age >= tooLate) return fail(detail, fix);
-  return age >= late ? warn(detail, fix) : ok(detail);
+  return age >= late ? { ...warn(detail, fix), alert: 'backup.late' } : ok(detail);
 }
 
 /** @param beat null where none was due yet, undefined where no address is set */

@@ -1,3 +1,5 @@
+import type { AlertId } from '../alerts/table.ts';
+
 /** What is looked at, in the order in which it is shown. */
 export const lineNames = [
   ...(['homeserver', 'token', 'admin', 'rate-limit', 'room', 'crypto'] as const),
@@ -12,6 +14,8 @@ export interface Finding {
   detail: string;
   /** The command or question that mends it, with commands in backticks; null where nothing is wrong. */
   fix: string | null;
+  /** The alert that a warning is; others are only shown. */
+  alert?: AlertId;
 }
 
 export interface Line extends Finding {

@@ -16,8 +16,8 @@ export interface WatchOptions {
 /** The room has its own alerts, raised at once: these lines would say the same again. */
 const saidOtherwise: ReadonlySet<LineName> = new Set(['token', 'room']);
 
-/** Warnings that people are told of before the line fails. */
-const warnings: Partial<Record<LineName, AlertId>> = { backups: 'backup.late' };
+/** Alerts of warnings, beside the one of the line itself. A line that fails leaves them as they are. */
+const warnings: Partial<Record<LineName, readonly AlertId[]>> = { backups: ['backup.late'] };
 
 /** Runs the doctor again and again: a line that turns to fail is an alert, and one that is well again ends it. */
 export async function watch({ look, alerts, clock, log, every }: WatchOptions, signal: AbortSignal): Promise<void> {
@@ -38,12 +38,14 @@ export async function watch({ look, alerts, clock, log, every }: WatchOptions, s
 /** @param lines what is skipped stays as it was */
 export function report(lines: readonly Line[], alerts: Alerts): void {
   const roomIsTold = alerts.standing().some(({ id }) => id.startsWith('room.') && id !== 'room.weak');
-  for (const { name, state, detail, fix } of lines) {
+  for (const { name, state, detail, fix, alert } of lines) {
     const id = `doctor.${name}` as const;
-    if (state === 'ok' || state === 'warn') alerts.resolve(id);
-    const warning = warnings[name];
-    if (warning !== undefined && state === 'warn') alerts.raise({ id: warning, detail, ...(fix === null ? {} : { next: fix }) });
-    if (warning !== undefined && state === 'ok') alerts.resolve(warning);
-    if (state === 'fail' && !(roomIsTold && saidOtherwise.has(name))) alerts.raise({ id, detail, ...(fix === null ? {} : { next: fix }) });
+    const raise = (raised: AlertId): void => alerts.raise({ id: raised, detail, ...(fix === null ? {} : { next: fix }) });
+    if (state === 'fail' && !(roomIsTold && saidOtherwise.has(name))) raise(id);
+    if (state === 'fail' || state === 'skipped') continue;
+    alerts.resolve(id);
+    for (const warning of warnings[name] ?? [])
+      if (warning === alert) raise(warning);
+      else alerts.resolve(warning);
   }
 }

@@ -176,6 +176,18 @@ describe('the watch', () => {
     expect(standing()).toEqual([]);
   });
 
+  test('makes an alert of a warning that is one, and of no other of its line', () => {
+    const warning = (detail: string): Line => ({ name: 'backups', state: 'warn', detail, fix: 'Look.' });
+    report([warning('not in two places')], alerts);
+    expect(standing()).toEqual([]);
+    report([{ ...warning('27 h old'), alert: 'backup.late' }], alerts);
+    expect(alerts.standing()).toMatchObject([{ id: 'backup.late', detail: '27 h old' }]);
+    report([failing('backups')], alerts);
+    expect(standing()).toEqual(['backup.late', 'doctor.backups']);
+    report([warning('not in two places')], alerts);
+    expect(standing()).toEqual([]);
+  });
+
   test('leaves a line as it was that cannot be looked at', () => {
     report([failing('token')], alerts);
     report([failing('homeserver'), { name: 'token', ...skipped('the homeserver does not answer') }], alerts);
