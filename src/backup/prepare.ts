@@ -90,7 +90,8 @@ export async function prepare(options: PrepareOptions): Promise<PreparedReport> 
     } finally {
       await view.close();
     }
-    if (manifest.media.elsewhere.length > 0) report.remarks.push(`media in ${manifest.media.elsewhere.join(', ')} are not in the backup`);
+    if (manifest.media.elsewhere.length > 0)
+      report.remarks.push(`media that only ${manifest.media.elsewhere.join(', ')} had (media_storage_providers) are not in the backup`);
   }
   return { ...report, seconds: Math.round((clock.monotonic() - started) / 100) / 10 };
 }

@@ -123,7 +123,12 @@ export const backupCreate = defineWrite({
       ['media', [`${result.newMedia} new of ${result.media} files`]],
       ['media without a file', result.mediaMissing === 0 ? undefined : [String(result.mediaMissing)]],
       ['media that are not what the database says', result.mediaWrong === 0 ? undefined : [String(result.mediaWrong)]],
-      ['not in it', result.mediaElsewhere.length === 0 ? undefined : [`media that lie in ${result.mediaElsewhere.join(', ')} only`]],
+      [
+        'not in it',
+        result.mediaElsewhere.length === 0
+          ? undefined
+          : [`what only lies in ${result.mediaElsewhere.join(', ')} (media_storage_providers)`],
+      ],
       [
         'content',
         [

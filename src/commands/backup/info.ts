@@ -84,7 +84,7 @@ export const backupInfo = defineRead({
       ['media', [`${result.media} files, ${sizeText(result.mediaBytes)}`]],
       ['media without a file', result.mediaMissing === 0 ? undefined : [String(result.mediaMissing)]],
       ['media that are not what the database says', result.mediaWrong === 0 ? undefined : [String(result.mediaWrong)]],
-      ['not in it', [[...result.excluded, ...result.mediaElsewhere.map((place) => `media in ${place}`)].join(', ')]],
+      ['not in it', [[...result.excluded, ...result.mediaElsewhere.map((place) => `media that only ${place} has`)].join(', ')]],
       [
         'content',
         [levelText(result.contentLevel, contentWords, ''), result.contentMissing === null ? '' : `; not further: ${result.contentMissing}`],
