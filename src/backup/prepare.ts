@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.ts';
 import { Failure } from '../failures/failure.ts';
-import type { DatabaseFacts, RestorePlace, Snapshot, Stack, StackFacts } from '../stack/stack.ts';
+import { sizeText } from '../reply/size.ts';
+import type { DatabaseFacts, RestorePlace, Snapshot, Space, Stack, StackFacts } from '../stack/stack.ts';
 import type { PreparedReport, RestorePart } from '../store/restores.ts';
 import type { KeyOf } from './opener.ts';
 import type { Destination } from './destinations/destination.ts';
@@ -65,6 +66,22 @@ export function assertFits(manifest: Manifest, facts: StackFacts, live: Database
     );
 }
 
+/** Whether there is room to load the database of a backup. @returns what could not be seen, in words @throws Failure `restore.no-space` */
+export async function assertDatabaseRoom(manifest: Manifest, stack: Stack, parts: readonly RestorePart[]): Promise<string[]> {
+  if (!parts.includes('database')) return [];
+  const space = await stack.restores.databaseSpace(manifest.server.database.bytes);
+  assertRoom(space, `load the database of ${manifest.id}`);
+  if (space.free !== null) return [];
+  const grant = space.grant === null ? '' : `: \`${space.grant}\` lets Steward look`;
+  return [`about ${sizeText(space.needed)} are needed at ${space.place}, and what is free there cannot be seen${grant}`];
+}
+
+function assertRoom({ place, needed, free }: Space, attempted: string): void {
+  if (free === null || free >= needed) return;
+  const reason = `${place} has ${sizeText(free)} free, and about ${sizeText(needed)} are needed`;
+  throw new Failure('restore.no-space', { attempted, reason });
+}
+
 /** Loads all that was chosen beside what is live, and checks it. Whatever it throws, the caller takes away what is there of it. */
 export async function prepare(options: PrepareOptions): Promise<PreparedReport> {
   const { manifest, parts, stack, clock, progress } = options;
@@ -79,6 +96,7 @@ export async function prepare(options: PrepareOptions): Promise<PreparedReport> 
   progress('keys, configuration and secrets');
   await prepareFiles(options, report);
   if (parts.includes('database')) {
+    report.remarks.push(...(await assertDatabaseRoom(manifest, stack, parts)));
     progress('the database is loaded');
     await prepareDatabase(options, report);
   }
@@ -170,9 +188,7 @@ async function prepareMedia(options: PrepareOptions, view: Snapshot, report: Rep
     }
     if (wanted.size === 0) continue;
     const needed = [...wanted.values()].reduce((sum, { bytes }) => sum + bytes, 0);
-    const { media: free } = await stack.restores.free();
-    if (free !== null && free < needed)
-      throw new Failure('restore.no-space', { attempted: 'unpack media', reason: `${needed} bytes are needed, and ${free} are free` });
+    assertRoom(await stack.restores.mediaSpace(needed), 'unpack media');
     const staged = await stack.restores.stageMedia(id, openedWhole(destination, pack, keyOf, signal), (path) => wanted.has(path), signal);
     const byPath = new Map(staged.map((file) => [file.path, file]));
     for (const line of wanted.values()) {

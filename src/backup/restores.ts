@@ -5,7 +5,7 @@ import type { RestorePart, RestoreRow, RestoreState, RestoreStore } from '../sto
 import type { Log } from '../telemetry/log.ts';
 import { idAt, type Backups, type KnownBackup } from './backups.ts';
 import { openerOf, type Unlocker } from './opener.ts';
-import { assertFits, prepare } from './prepare.ts';
+import { assertDatabaseRoom, assertFits, prepare } from './prepare.ts';
 
 export interface RestoresOptions {
   store: RestoreStore;
@@ -35,6 +35,8 @@ const upBound = 120_000;
 /** Milliseconds after which one that does not run any more is given up. */
 const deadBound = 5000;
 const lookEvery = 100;
+/** Milliseconds that a server of a database is given to come back, when something is to be taken away there. */
+const backBound = 60_000;
 /** Milliseconds for which counts of what would be lost stand: a plan that was shown must not change by them. */
 const lossFor = 30 * 60_000;
 
@@ -88,7 +90,7 @@ export class Restores {
     places: readonly { id: string; destination: string }[],
     parts: readonly RestorePart[],
     signer: string | null,
-  ): Promise<{ row: { id: string; destination: string }; databaseAt: string; live: DatabaseFacts | null }> {
+  ): Promise<{ row: { id: string; destination: string }; databaseAt: string; live: DatabaseFacts | null; remarks: string[] }> {
     const stack = this.#options.stack();
     const backups = this.#options.backups();
     const failed: unknown[] = [];
@@ -102,7 +104,9 @@ export class Restores {
       }
       const live = await stack.databaseFacts().catch((error: unknown) => noDatabaseYet(error));
       assertFits(read.manifest, await stack.facts(), live, parts);
-      return { row, databaseAt: read.manifest.databaseAt, live };
+      // One that stands goes first, and gives its space.
+      const remarks = this.open() === null ? await assertDatabaseRoom(read.manifest, stack, parts) : [];
+      return { row, databaseAt: read.manifest.databaseAt, live, remarks };
     }
     throw failed[0];
   }
@@ -125,7 +129,7 @@ export class Restores {
     signal: AbortSignal,
     progress: (words: string) => void,
   ): Promise<string> {
-    const { store, clock } = this.#options;
+    const { store, clock, log } = this.#options;
     const stack = this.#options.stack();
     const backups = this.#options.backups();
     const destination = backups.destination(name);
@@ -142,7 +146,7 @@ export class Restores {
       store.prepared(id, report, clock.now());
       return id;
     } catch (error) {
-      await this.#discard(id);
+      await this.#discard(id).catch((left: unknown) => log.error('what was prepared could not be taken away yet', { error: left }));
       signal.throwIfAborted();
       throw error;
     }
@@ -250,8 +254,18 @@ export class Restores {
   async #discard(id: string): Promise<void> {
     const { store, clock } = this.#options;
     const { restores } = this.#options.stack();
-    await restores.dropDatabase(id, 'prepared');
     await restores.dropFiles(id);
+    const end = clock.monotonic() + backBound;
+    for (;;) {
+      try {
+        await restores.dropDatabase(id, 'prepared');
+        break;
+      } catch (error) {
+        const isAway = error instanceof Failure && error.id === 'stack.database-unreachable';
+        if (!isAway || clock.monotonic() > end) throw error;
+        await clock.sleep(10 * lookEvery);
+      }
+    }
     store.setState(id, 'failed', clock.now());
   }
 

@@ -128,6 +128,18 @@ export interface StagedFile {
   live: 'same' | 'other' | 'none';
 }
 
+/** Room on a disk. */
+export interface Space {
+  /** A folder on it, or a server of a database. */
+  place: string;
+  /** Bytes that are taken, with what is to stay free. */
+  needed: number;
+  /** Null where it cannot be told. */
+  free: number | null;
+  /** A line that lets Steward tell it, where that is all that is missing. */
+  grant: string | null;
+}
+
 /** To the restored side, or back. */
 export type Direction = 'in' | 'out';
 
@@ -140,7 +152,7 @@ export interface RestorePlace {
   /**
    * Loads a dump into a new database beside the live one, in place of what an earlier try left. The one-time keys are none.
    *
-   * @throws Failure `backup.unreadable`
+   * @throws Failure `backup.unreadable`, `restore.no-space`
    */
   load(id: string, format: DatabaseDump['format'], data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>;
   /** A view of what was loaded. */
@@ -170,8 +182,9 @@ export interface RestorePlace {
   swapFiles(id: string, direction: Direction): Promise<void>;
   /** Removes all files and media that this restore has aside, not what is live. */
   dropFiles(id: string): Promise<void>;
-  /** Bytes free where a database is loaded, and where media are; null where it cannot be told. */
-  free(): Promise<{ database: number | null; media: number | null }>;
+  /** What loading a database takes, and what there is. @param bytes of that database where it was backed up */
+  databaseSpace(bytes: number): Promise<Space>;
+  mediaSpace(bytes: number): Promise<Space>;
 }
 
 /**

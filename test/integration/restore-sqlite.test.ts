@@ -1,18 +1,21 @@
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { stringify } from 'yaml';
 import { synapseControl, type SynapseControl } from '../../kit/synapse-control.ts';
 import { startSynapse, type Synapse } from '../../kit/synapse.ts';
+import { signingKey } from '../../src/backup/keys.ts';
+import { signRecord, type Manifest } from '../../src/backup/manifest.ts';
 import { tokenise } from '../../src/commands/grammar/tokenise.ts';
 import { Reloadable } from '../../src/config/reloadable.ts';
 import { openCore, type Core } from '../../src/core.ts';
 import type { ShellMessage } from '../../src/terminal/session.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
+import { hasSmallDisks, SmallDisk } from './support/small-disk.ts';
 import { until } from './support/until.ts';
 
 /** The same gates for a homeserver on SQLite: a file beside the live one, and a rename. */
@@ -23,10 +26,13 @@ let dir: string;
 let synapse: Synapse;
 let control: SynapseControl;
 let core: Core;
+/** Of the homeserver. */
+let disk: SmallDisk | null = null;
 
 beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), 'restore-sqlite-'));
   const home = join(dir, 'synapse');
+  if (hasSmallDisks) disk = new SmallDisk(home, '256m');
   synapse = await startSynapse({ dir: home, serverName: 'example.org', config: { pid_file: join(home, 'homeserver.pid') } });
   const alice = await synapse.register({ localpart: 'alice', admin: true });
   await synapse.stop();
@@ -53,6 +59,7 @@ afterAll(async () => {
   run(control.stop);
   await until(() => run(control.status) !== 0, 30_000, 'Synapse is stopped');
   await synapse.dispose();
+  disk?.dispose();
   rmSync(dir, { recursive: true, force: true });
 });
 
@@ -127,4 +134,28 @@ test('prepares, cuts over, goes back and finishes, by the key of an admin alone'
   expect(await steward('restore finish latest')).toMatchObject({ outcome: 'done' });
   expect(readdirSync(synapse.dir).filter((name) => /restore|before/.test(name))).toEqual([]);
   expect(await answers()).toBe(true);
+});
+
+(hasSmallDisks ? test : test.skip)('a full disk is seen before, and where it fills meanwhile nothing is left', async () => {
+  const identity = readFileSync(join(dir, 'admin.key'), 'utf8');
+  const now = oracle();
+  const said = async (): Promise<string> => JSON.stringify((await steward('restore prepare latest --yes', { identity }))?.parts);
+  disk?.fillTo(1 << 20);
+  expect(await said()).toMatch(/has 1\.\d MB free, and about \d+(\.\d)? MB are needed \(restore\.no-space\)/);
+  // As if the copy were as small as its manifest says.
+  const [backup = ''] = readdirSync(join(dir, 'disk')).filter((name) => /^\d/.test(name));
+  const manifest = join(dir, 'disk', backup, 'manifest.json');
+  const record = JSON.parse(readFileSync(manifest, 'utf8')) as Manifest;
+  const { signer, signature, ...rest } = record;
+  expect([signer, signature]).not.toContain('');
+  rest.server.database.bytes = 1;
+  writeFileSync(manifest, signRecord<Manifest>(rest, signingKey(join(dir, 'data/backup-signing.key'))).text);
+  expect(await said()).toMatch(/cannot load the database: the disk of .*homeserver\.db\.restore-\d+_\d+ is full \(restore\.no-space\)/);
+  expect(readdirSync(synapse.dir).filter((name) => /restore|before/.test(name))).toEqual([]);
+  expect(existsSync(join(dir, 'data/restores'))).toBe(false);
+  disk?.empty();
+  expect(oracle()).toBe(now);
+  expect(await answers()).toBe(true);
+  expect(await steward('restore prepare latest --yes', { identity })).toMatchObject({ outcome: 'done' });
+  expect(await steward('restore finish latest')).toMatchObject({ outcome: 'done' });
 });

@@ -70,7 +70,7 @@ export const restorePrepare = defineWrite({
         hint: '`restore undo` or `restore finish` ends it.',
       });
     assertOpenable(ctx, `open ${args.backup}`);
-    const { row, databaseAt } = await restores.check(rows, parts, args.signer ?? null);
+    const { row, databaseAt, remarks } = await restores.check(rows, parts, args.signer ?? null);
     const facts = await stack.facts();
     return {
       targets: [{ id: `backup ${row.id}` }, { id: `destination ${row.destination}` }],
@@ -82,6 +82,7 @@ export const restorePrepare = defineWrite({
           { time: Date.parse(databaseAt) },
           ` from ${row.destination} beside ${facts.serverName}: ${parts.join(', ')}`,
         ],
+        ...remarks.map((remark) => [remark]),
         ...(open === null ? [] : [[`remove the copy of the restore ${open.id}, which is ${open.state}`]]),
       ],
       data: {

@@ -19,10 +19,13 @@ export async function feedDecompressed({
   reader,
   data,
   signal,
+  explain = () => null,
 }: {
   reader: Producer;
   data: AsyncIterable<Uint8Array>;
   signal: AbortSignal;
+  /** What a reader's words mean, where it is not that the data cannot be read. */
+  explain?: (said: string) => Failure | null;
 }): Promise<void> {
   const zstd = await hasProgram('zstd');
   const child = spawn('/bin/sh', ['-c', zstd ? through : alone, 'sh', ...reader.command], {
@@ -71,6 +74,8 @@ export async function feedDecompressed({
   for (const stage of stages) {
     const code = new RegExp(`^${stage} (\\d+)$`, 'm').exec(told)?.[1] ?? 'unknown';
     if (code === '0' && unreadable === null) continue;
+    const other = stage === 'reader' ? explain(said) : null;
+    if (other !== null) throw other;
     const last = said.trim().split('\n').at(-1) ?? '';
     throw new Failure('backup.unreadable', {
       attempted: 'read the database dump to its end',

@@ -67,6 +67,7 @@ export class HostStack implements Stack {
       access: (config) => this.#access(config),
       postgresPrograms: settings.postgresPrograms,
       dir: settings.restoresDir,
+      clock,
     });
   }
 

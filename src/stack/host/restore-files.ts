@@ -7,6 +7,7 @@ import { parseDocument, type Document } from 'yaml';
 import { Failure } from '../../failures/failure.ts';
 import type { Direction, StagedFile } from '../stack.ts';
 import type { SynapseConfig } from '../synapse-config.ts';
+import { told } from './space.ts';
 
 /** Keys of homeserver.yaml that say where things are: the places, and the database's password, stay those of today. */
 const placeKeys = ['database', 'databases', 'database_path', 'media_store_path', 'signing_key_path'];
@@ -14,6 +15,7 @@ const fileAtMost = 16 << 20;
 
 /** Keys, configuration and secrets of a restore, held aside in a folder of Steward's own until they are swapped. */
 export class FileRestore {
+  /** In a folder that is named after the restore. */
   readonly #home: string;
   readonly #config: SynapseConfig;
 
@@ -42,10 +44,11 @@ export class FileRestore {
       }
       await feeding;
     } catch (error) {
-      throw await feeding.then(
+      const cause = await feeding.then(
         () => error,
         (first: unknown) => (first instanceof Failure ? first : error),
       );
+      throw told(cause, 'put keys, configuration and secrets aside', this.#home);
     }
     return staged;
   }
@@ -77,7 +80,7 @@ export class FileRestore {
   }
 
   async drop(): Promise<void> {
-    await rm(this.#home, { recursive: true, force: true });
+    await rm(dirname(this.#home), { recursive: true, force: true });
   }
 
   async #keep(path: string, content: Buffer, meta: Meta): Promise<StagedFile['live']> {

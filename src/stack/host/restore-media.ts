@@ -8,6 +8,7 @@ import { extract } from 'tar-stream';
 import { Failure } from '../../failures/failure.ts';
 import type { MediaFile } from '../stack.ts';
 import { buffer, Tap } from '../stream.ts';
+import { told } from './space.ts';
 
 /** The only names that a file of media may have; no part of them leads out of the folder. */
 const mediaName = /^local_(content\/[\w-]{2}\/[\w-]{2}\/[\w-]+|thumbnails\/[\w-]{2}\/[\w-]{2}\/[\w-]+\/[\w-][\w.-]*)$/;
@@ -70,7 +71,7 @@ export class MediaRestore {
         () => error,
         (first: unknown) => (first instanceof Failure ? first : error),
       );
-      throw full(cause, home);
+      throw told(cause, 'unpack media', home);
     }
     return taken;
   }
@@ -149,10 +150,4 @@ async function* filesBelow(folder: string, prefix = ''): AsyncGenerator<string> 
     if (entry.isDirectory()) yield* filesBelow(folder, path);
     else yield path;
   }
-}
-
-function full(error: unknown, place: string): unknown {
-  const { code } = error as NodeJS.ErrnoException;
-  if (code !== 'ENOSPC' && code !== 'EDQUOT') return error;
-  return new Failure('restore.no-space', { attempted: 'unpack media', reason: `the disk of ${place} is full`, cause: error });
 }

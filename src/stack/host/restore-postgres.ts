@@ -1,23 +1,33 @@
 import type { Client } from 'pg';
+import type { Clock } from '../../clock.ts';
 import { Failure } from '../../failures/failure.ts';
-import type { DatabaseDump, Direction, RestoreDatabases, Snapshot } from '../stack.ts';
+import type { DatabaseDump, Direction, RestoreDatabases, Snapshot, Space } from '../stack.ts';
 import { feedDecompressed } from './feed.ts';
 import { connect, identifier, majorOf, openSnapshot, rowsOf, type Access } from './postgres.ts';
 import { dumpProgram } from './programs.ts';
+import { freeAt, isOwnAddress, keepingFree } from './space.ts';
 
 /** The database that is always there, to speak from while the live one is closed. */
 const maintenance = 'postgres';
 /** PostgreSQL cuts names off after 63 bytes. */
 const nameAtMost = 35;
+/** Bytes that a load leaves free: a server that finds no room for its log ends, and the live database with it. */
+const reserve = 128 << 20;
+/** 64 MiB: a row fills a page. */
+const ballast = { table: 'steward_restore_ballast', row: 8000, rows: 8192 };
+/** Loaded, a database is no larger than it was; its indexes want room to be sorted in. */
+const growth = 1.3;
 
 /** A restore beside a database of PostgreSQL: a new database, put in place of the live one by renaming both at once. */
 export class PostgresRestore {
   readonly #access: Access;
   readonly #programs: string | undefined;
+  readonly #clock: Clock;
 
-  constructor(access: Access, programs: string | undefined) {
+  constructor(access: Access, programs: string | undefined, clock: Clock) {
     this.#access = access;
     this.#programs = programs;
+    this.#clock = clock;
   }
 
   async load(id: string, format: DatabaseDump['format'], data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
@@ -28,27 +38,47 @@ export class PostgresRestore {
       });
     const { host, port, user, password, owner } = this.#access;
     const name = this.#name(id, 'prepared');
-    const major = await this.#on(maintenance, async (client) => {
+    const { major, place } = await this.#on(maintenance, async (client) => {
       await client.query(`DROP DATABASE IF EXISTS ${identifier(name)} WITH (FORCE)`);
       const shape = `TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'`;
       await client.query(`CREATE DATABASE ${identifier(name)} OWNER ${identifier(owner)} ${shape}`);
       await this.#copyGrants(client, name);
-      return majorOf(client);
+      return { major: await majorOf(client), place: (await dataFolder(client)).folder };
     });
     const program = dumpProgram(this.#programs, major).replace(/pg_dump$/, 'pg_restore');
     const options = ['--exit-on-error', '--no-owner', '--no-privileges', `--role=${owner}`, '--no-password'];
-    const env = { PGAPPNAME: 'steward-restore', ...(password === null ? {} : { PGPASSWORD: password.reveal() }) };
-    await feedDecompressed({
-      reader: { name: 'pg_restore', command: [program, ...options, '-h', host, '-p', String(port), '-U', user, '-d', name], env },
-      data,
-      signal,
-    });
-    await this.#on(name, async (client) => {
-      await client.query(`SET ROLE ${identifier(owner)}`);
+    // Its own words must be the ones that `cannotLoad` knows.
+    const env = { LC_ALL: 'C', PGAPPNAME: 'steward-restore', ...(password === null ? {} : { PGPASSWORD: password.reveal() }) };
+    const command = [program, ...options, '-h', host, '-p', String(port), '-U', user, '-d', name] as const;
+    const load = (during: AbortSignal): Promise<void> =>
+      feedDecompressed({ reader: { name: 'pg_restore', command: [...command], env }, data, signal: during, explain: cannotLoad });
+    await this.#keepBallast(name);
+    try {
+      if (place === null) await load(signal);
+      else await keepingFree({ place, reserve, attempted: 'load the database', clock: this.#clock, signal }, load);
+    } catch (error) {
+      await this.#dropBallast(name).catch(() => undefined);
+      throw error;
+    }
+    await this.#dropBallast(name);
+    await this.#asOwner(name, async (client) => {
       // A key that was handed out already must not be handed out again.
       await client.query('TRUNCATE e2e_one_time_keys_json');
       await client.query('ANALYZE');
     });
+  }
+
+  /** Space of the new database that is given back at once when the disk is full: without room a server can neither drop a database nor go on. */
+  async #keepBallast(name: string): Promise<void> {
+    await this.#asOwner(name, async (client) => {
+      await client.query(`CREATE UNLOGGED TABLE ${ballast.table} (x text)`);
+      await client.query(`ALTER TABLE ${ballast.table} ALTER x SET STORAGE PLAIN`);
+      await client.query(`INSERT INTO ${ballast.table} SELECT repeat('x', ${ballast.row}) FROM generate_series(1, ${ballast.rows})`);
+    });
+  }
+
+  async #dropBallast(name: string): Promise<void> {
+    await this.#asOwner(name, (client) => client.query(`DROP TABLE ${ballast.table}`));
   }
 
   openPrepared(id: string): Promise<Snapshot> {
@@ -57,6 +87,20 @@ export class PostgresRestore {
 
   async databases(id: string): Promise<RestoreDatabases> {
     return this.#on(maintenance, (client) => this.#databases(client, id));
+  }
+
+  async space(bytes: number): Promise<Space> {
+    const { host, port } = this.#access;
+    return this.#on(maintenance, async (client) => {
+      const [row] = await rowsOf(client, `SELECT pg_size_bytes(current_setting('max_wal_size'))::text AS log`);
+      const { folder, grant } = await dataFolder(client);
+      return {
+        place: folder ?? `PostgreSQL on ${host}:${port}`,
+        needed: Math.ceil(bytes * growth) + Math.min(bytes, Number(row?.['log'])) + reserve,
+        free: folder === null ? null : await freeAt(folder),
+        grant: grant ? `GRANT pg_read_all_settings TO ${identifier(this.#access.user)};` : null,
+      };
+    });
   }
 
   async swap(id: string, direction: Direction): Promise<void> {
@@ -143,6 +187,13 @@ export class PostgresRestore {
     throw new Failure('restore.sessions', { attempted: 'put the restored database in place' });
   }
 
+  async #asOwner<T>(name: string, work: (client: Client) => Promise<T>): Promise<T> {
+    return this.#on(name, async (client) => {
+      await client.query(`SET ROLE ${identifier(this.#access.owner)}`);
+      return work(client);
+    });
+  }
+
   async #on<T>(name: string, work: (client: Client) => Promise<T>): Promise<T> {
     const client = await connect({ ...this.#access, name });
     try {
@@ -157,12 +208,44 @@ export class PostgresRestore {
   #failure(error: unknown, attempted: string): unknown {
     if (error instanceof Failure) return error;
     const { code, message } = error as { code?: string; message?: string };
+    // 57P…: the server ends, or starts.
+    if (/^57P/.test(code ?? '') || /ECONNRESET|EPIPE|^Connection terminated/.test(`${code ?? ''} ${message ?? ''}`.trim()))
+      return new Failure('stack.database-unreachable', { attempted, reason: 'it has ended the connection', cause: error });
     if (code === undefined || !/^[0-9A-Z]{5}$/.test(code)) return error;
     // 53100: disk full. PostgreSQL's messages on these statements name roles, databases and files.
     if (code === '53100') return new Failure('restore.no-space', { attempted, reason: message ?? code, cause: error });
     if (code === '42501') return new Failure('stack.not-granted', { attempted, reason: message ?? code, cause: error });
     return new Failure('restore.failed', { attempted, reason: message ?? code, cause: error });
   }
+}
+
+/** Where a server on this machine keeps its data; null where it is another machine, or does not say. */
+async function dataFolder(client: Client): Promise<{ folder: string | null; grant: boolean }> {
+  const [at] = await rowsOf(client, `SELECT host(inet_server_addr()) AS address`);
+  // A server that is reached by its socket has no address.
+  const address = at?.['address'];
+  if (typeof address === 'string' && !isOwnAddress(address)) return { folder: null, grant: false };
+  try {
+    const { rows } = await client.query<{ folder: string }>(`SELECT current_setting('data_directory') AS folder`);
+    const folder = rows[0]?.folder ?? '';
+    return { folder: (await freeAt(folder)) === null ? null : folder, grant: false };
+  } catch (error) {
+    if ((error as { code?: string }).code === '42501') return { folder: null, grant: true };
+    throw error;
+  }
+}
+
+/** What pg_restore says of the server that it loads into, and not of the dump; null where it is of the dump. */
+function cannotLoad(said: string): Failure | null {
+  const of =
+    /pg_restore: (?:error|fatal): (?:could not execute query|COPY failed|connection to server|error returned by PQ|could not close)[^]*/i;
+  const lines = (of.exec(said)?.[0] ?? '').split('\n');
+  if (lines[0] === '') return null;
+  const reason = (/ERROR: +(.*)|FATAL: +(.*)/.exec(lines.join('\n'))?.[0] ?? lines[0] ?? '').slice(0, 300);
+  const attempted = 'load the database';
+  return /No space left on device|Disk quota exceeded/.test(said)
+    ? new Failure('restore.no-space', { attempted, reason: `PostgreSQL said ${reason}` })
+    : new Failure('restore.failed', { attempted, reason: `PostgreSQL said ${reason}` });
 }
 
 async function exists(client: Client, name: string): Promise<boolean> {

@@ -1,11 +1,13 @@
 import { chown, link, rename, rm, stat } from 'node:fs/promises';
 import { createZstdDecompress } from 'node:zlib';
 import { createWriteStream, existsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { Failure } from '../../failures/failure.ts';
 import { toldApart } from '../stream.ts';
-import type { DatabaseDump, Direction, RestoreDatabases, Snapshot } from '../stack.ts';
+import type { DatabaseDump, Direction, RestoreDatabases, Snapshot, Space } from '../stack.ts';
 import { openSqlite, readerOf } from './sqlite.ts';
+import { freeAt, noSpace, told } from './space.ts';
 
 /** A restore beside an SQLite file: a file, put in place of the live one by a rename. */
 export class SqliteRestore {
@@ -30,8 +32,8 @@ export class SqliteRestore {
       await this.drop(id, 'prepared');
       signal.throwIfAborted();
       assertWhole();
-      if ((error as NodeJS.ErrnoException).code === 'ENOSPC')
-        throw new Failure('restore.no-space', { attempted: 'load the database', reason: `the disk of ${path} is full`, cause: error });
+      const cause = told(error, 'load the database', path);
+      if (cause instanceof Failure) throw cause;
       throw new Failure('backup.unreadable', { attempted: 'read the copy of the database', reason: 'it is no whole zstd', cause: error });
     }
     const live = await stat(this.#path).catch(() => null);
@@ -39,6 +41,10 @@ export class SqliteRestore {
     const database = openSqlite(path, false);
     try {
       database.exec('DELETE FROM e2e_one_time_keys_json');
+    } catch (error) {
+      // SQLITE_FULL.
+      if ((error as { errcode?: number }).errcode === 13) throw noSpace('load the database', path, error);
+      throw error;
     } finally {
       database.close();
     }
@@ -82,6 +88,12 @@ export class SqliteRestore {
     await rename(kept, this.#path);
     // Two names of one file: a rename leaves both.
     await rm(kept, { force: true });
+  }
+
+  /** Beside the file itself, its journal of the one-time keys that go. */
+  async space(bytes: number): Promise<Space> {
+    const place = dirname(this.#path);
+    return { place, needed: Math.ceil(bytes * 1.05), free: await freeAt(place), grant: null };
   }
 
   async drop(id: string, which: 'prepared' | 'kept'): Promise<void> {

@@ -1,12 +1,13 @@
-import { statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { DatabaseDump, Direction, MediaFile, RestoreDatabases, RestorePlace, Snapshot, StagedFile } from '../stack.ts';
+import type { Clock } from '../../clock.ts';
+import type { DatabaseDump, Direction, MediaFile, RestoreDatabases, RestorePlace, Snapshot, Space, StagedFile } from '../stack.ts';
 import type { SynapseConfig } from '../synapse-config.ts';
 import type { Access } from './postgres.ts';
 import { FileRestore } from './restore-files.ts';
 import { MediaRestore } from './restore-media.ts';
 import { PostgresRestore } from './restore-postgres.ts';
 import { SqliteRestore } from './restore-sqlite.ts';
+import { freeAt } from './space.ts';
 
 export interface HostRestoresOptions {
   config: () => Promise<SynapseConfig>;
@@ -15,6 +16,7 @@ export interface HostRestoresOptions {
   postgresPrograms: string | undefined;
   /** Folder of Steward's own. */
   dir: string;
+  clock: Clock;
 }
 
 /** Restores on one machine: databases beside the live one, media beside the live ones, other files in a folder of Steward's own. */
@@ -83,14 +85,14 @@ export class HostRestores implements RestorePlace {
     await (await this.#files(id)).drop();
   }
 
-  async free(): Promise<{ database: number | null; media: number | null }> {
-    const config = await this.#options.config();
-    const { database } = config;
-    return {
-      // Where a server of PostgreSQL keeps its data only its superuser may ask.
-      database: database.kind === 'sqlite' ? await freeAt(dirname(database.path)) : null,
-      media: await freeAt(dirname(config.mediaPath)),
-    };
+  async databaseSpace(bytes: number): Promise<Space> {
+    return (await this.#database()).space(bytes);
+  }
+
+  async mediaSpace(bytes: number): Promise<Space> {
+    const { mediaPath } = await this.#options.config();
+    const place = dirname(mediaPath);
+    return { place, needed: bytes, free: await freeAt(place), grant: null };
   }
 
   async #database(): Promise<PostgresRestore | SqliteRestore> {
@@ -98,7 +100,7 @@ export class HostRestores implements RestorePlace {
     const access = this.#options.access(config);
     return access === null || config.database.kind === 'sqlite'
       ? new SqliteRestore((config.database as { path: string }).path)
-      : new PostgresRestore(access, this.#options.postgresPrograms);
+      : new PostgresRestore(access, this.#options.postgresPrograms, this.#options.clock);
   }
 
   async #media(id: string): Promise<MediaRestore> {
@@ -108,9 +110,4 @@ export class HostRestores implements RestorePlace {
   async #files(id: string): Promise<FileRestore> {
     return new FileRestore(join(this.#options.dir, id, 'files'), await this.#options.config());
   }
-}
-
-async function freeAt(path: string): Promise<number | null> {
-  const stats = await statfs(path).catch(() => null);
-  return stats === null ? null : stats.bavail * stats.bsize;
 }

@@ -37,11 +37,13 @@ export class RestoreWorld {
     } = parts);
   }
 
-  static async open(): Promise<RestoreWorld> {
+  /** @param postgresDir where the database server has its data; `mount` is called with the folder that Synapse will have */
+  static async open({ postgresDir, mount }: { postgresDir?: string; mount?: (home: string) => void } = {}): Promise<RestoreWorld> {
     const dir = mkdtempSync(join(tmpdir(), 'restore-'));
-    const postgres = await startPostgres();
+    const postgres = await startPostgres(postgresDir === undefined ? {} : { dir: postgresDir });
     const database = await postgres.createDatabase({ name: 'synapse' });
     const home = join(dir, 'synapse');
+    mount?.(home);
     const synapse = await startSynapse({
       dir: home,
       database: { postgres: database },
@@ -210,14 +212,7 @@ export class RestoreWorld {
   aside(): string[] {
     const beside = readdirSync(this.synapse.dir).filter((name) => name.includes('restore-') || name.includes('steward-partial'));
     const own = join(this.dir, 'data/restores');
-    return [
-      ...beside,
-      ...(existsSync(own)
-        ? readdirSync(own, { recursive: true })
-            .map(String)
-            .filter((name) => name.includes('/'))
-        : []),
-    ];
+    return [...beside, ...(existsSync(own) ? readdirSync(own) : [])];
   }
 
   /** Live files of the homeserver that are no media, hashed. */
