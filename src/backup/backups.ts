@@ -15,6 +15,7 @@ import { publicKey, type Manifest, type ManifestObject, type Proof } from './man
 import type { OwnPart } from './own.ts';
 import { openerOf, unlockerBy, type Unlocker } from './opener.ts';
 import { indexLines } from './prepare.ts';
+import type { Tell } from './progress.ts';
 import { namesInUse, removeBackups } from './prune.ts';
 import { judge, type Judged, type Retention } from './retention.ts';
 import { scanDestination, type ScanReport } from './scan.ts';
@@ -154,11 +155,11 @@ export class Backups {
   }
 
   /** @throws Failure `backup.not-everywhere` when it is in some of the destinations, and as `createBackup` */
-  async create(id: string, names: readonly string[], stack: Stack, signal: AbortSignal): Promise<void> {
+  async create(id: string, names: readonly string[], stack: Stack, signal: AbortSignal, tell: Tell): Promise<void> {
     const { store, clock, log, configPath, own, version } = this.#options;
     const { bytes } = await stack.databaseFacts();
     const lost = await createBackup({
-      ...{ id, stack, store, keys: this.keys, signer: this.#signer, clock, log, configPath, own, version, signal },
+      ...{ id, stack, store, keys: this.keys, signer: this.#signer, clock, log, configPath, own, version, signal, tell },
       destinations: names.map((name) => this.destination(name)),
       all: this.destinations(),
       needed: (destination) => this.needed(destination, bytes),

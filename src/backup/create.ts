@@ -15,6 +15,7 @@ import { publicOf, signRecord, type Manifest, type ManifestObject, type Proof } 
 import { backUpMedia } from './media.ts';
 import { opened, sealInto, type SealedObject } from './object.ts';
 import { ownTar, type OwnPart } from './own.ts';
+import { tellOfDump, type Tell } from './progress.ts';
 import { compare, fingerprint, sequencesOf, type Fingerprint } from './prove.ts';
 import { putRescueSheet, rescueText } from './rescue.ts';
 import { restoreText } from './restore-text.ts';
@@ -39,6 +40,7 @@ export interface CreateOptions {
   own: OwnPart;
   version: string;
   signal: AbortSignal;
+  tell: Tell;
 }
 
 /** Rows that must not come back, and what others still have. */
@@ -136,7 +138,7 @@ async function assertRoom(destination: Destination, needed: number): Promise<voi
 }
 
 async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destination, { manifest: Manifest; text: string }>): Promise<Made> {
-  const { id, stack, store, keys, signer, clock, version, signal } = options;
+  const { id, stack, store, keys, signer, clock, version, signal, tell } = options;
   const startedAt = clock.now();
   const epoch = await keys.current();
   const facts = await stack.facts();
@@ -147,7 +149,14 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
   let sealed: SealedObject;
   try {
     const name = `${id}/database/${dump.format === 'pg_dump' ? 'synapse.dump' : 'homeserver.db'}.zst.age`;
-    sealed = await sealInto(fan.to(), name, dump.stream, [epoch.recipient]);
+    const dumped = new AbortController();
+    const telling = tellOfDump(dump, tell, clock, dumped.signal);
+    try {
+      sealed = await sealInto(fan.to(), name, dump.stream, [epoch.recipient]);
+    } finally {
+      dumped.abort();
+      await telling;
+    }
     const database = objectOf('database', name, epoch, [...dump.pipeline, 'age'], sealed);
     // The view of the database is given back as soon as it is counted, which runs beside what follows.
     const live = fingerprint(dump.snapshot, dump.format)
@@ -155,6 +164,7 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
       .finally(() => dump.snapshot.close());
     live.catch(() => undefined);
     const media = await backUpMedia({ ...options, fan, epoch, mediaPath: facts.mediaPath, schemaVersion: databaseFacts.schemaVersion });
+    tell('keys, configuration and secrets');
     const files = await backUpFiles(options, fan, epoch, facts);
     const rescue = rescueText({
       ...{ stewardVersion: version, signer: publicOf(signer), epochs: keys.all(), stack: facts, database: databaseFacts },
@@ -273,8 +283,9 @@ async function putEpochs(
  * and compared with what the database held. Object: what this backup added is read again and hashed, in each destination.
  */
 async function prove(options: CreateOptions, fan: FanOut, { manifests, database, fileKey, format, live }: Made): Promise<void> {
-  const { id, stack, store, signer, clock, log, signal } = options;
+  const { id, stack, store, signer, clock, log, signal, tell } = options;
   const started = clock.monotonic();
+  tell('what was stored is read again');
   await fan.each(async (destination) => {
     const { manifest } = manifests.get(destination) ?? { manifest: null };
     const own = [...(manifest?.objects ?? []), ...(manifest?.epochs ?? []).map(({ object, stored }) => ({ name: object, stored }))];
@@ -286,6 +297,7 @@ async function prove(options: CreateOptions, fan: FanOut, { manifests, database,
   if (source === undefined) throw new TypeError('a backup that is proven is in a destination');
   const data = (): AsyncIterable<Uint8Array> => opened(source.get(database.name), () => Promise.resolve(fileKey.key));
   const content = { level: 1, tables: 0, rows: 0, missing: null as string | null };
+  tell('the dump is loaded and compared with the database');
   const place = await stack.openScratch(format, signal).catch((error: unknown) => {
     signal.throwIfAborted();
     if (!(error instanceof Failure) || error.id !== 'stack.scratch-failed') throw error;

@@ -1,9 +1,11 @@
+import { sizeText } from '../reply/size.ts';
 import type { Stack } from '../stack/stack.ts';
 import { ownOutput } from '../stack/stream.ts';
 import type { BackupStore, EpochRow, PackRow } from '../store/backups.ts';
 import type { Destination } from './destinations/destination.ts';
 import type { FanOut } from './fan-out.ts';
 import { sealInto } from './object.ts';
+import type { Tell } from './progress.ts';
 
 /** What a run did for one destination. */
 export interface MediaResult {
@@ -24,6 +26,7 @@ export interface MediaOptions {
   /** The first version of Synapse's schema that holds hashes of media is 91. */
   schemaVersion: number;
   signal: AbortSignal;
+  tell: Tell;
 }
 
 /** A row of local_media_repository. */
@@ -61,7 +64,7 @@ export async function backUpMedia(options: MediaOptions): Promise<MediaRun> {
   const { fan, stack, store } = options;
   await fan.each((destination) => forgetLostPacks(destination, store));
   const results = new Map(fan.left().map((destination) => [destination, emptyResult()]));
-  const run: Run = { ...options, results, packs: 0, smaller: new Map() };
+  const run: Run = { ...options, results, packs: 0, read: { media: 0, bytes: 0 }, smaller: new Map() };
   const until = await newest(stack);
   await onePass(run, fan.left());
   for (const group of run.smaller.values()) await onePass(run, group);
@@ -72,6 +75,8 @@ interface Run extends MediaOptions {
   results: ReadonlyMap<Destination, MediaResult>;
   /** A name is given once, in whichever destination. */
   packs: number;
+  /** Media that were read, and their bytes. */
+  read: { media: number; bytes: number };
   /** Groups that lack what others have, by their names. */
   smaller: Map<string, Destination[]>;
 }
@@ -103,13 +108,16 @@ async function* lackedBy(rows: AsyncIterable<Media>, { fan, store, smaller }: Ru
 }
 
 async function onePack(run: Run, group: readonly Destination[], first: Media, rest: AsyncIterator<Media>): Promise<void> {
-  const { id, fan, stack, store, epoch, mediaPath, results, signal } = run;
+  const { id, fan, stack, store, epoch, mediaPath, results, read, signal, tell } = run;
   const taken: Media[] = [];
   async function* ids(): AsyncGenerator<string> {
     let bytes = 0;
     for (let next: Media | null = first; next !== null;) {
       taken.push(next);
       bytes += next.bytes;
+      read.media += 1;
+      read.bytes += next.bytes;
+      tell(`media: ${read.media}, ${sizeText(read.bytes)}`);
       yield next.id;
       if (bytes >= packBytes || taken.length >= packMedia) return;
       const more = await rest.next();

@@ -60,8 +60,8 @@ export type Button = (press: { post: Post; key: string; userId: string; isLate: 
 
 /** Missed commands that one message lists, so that it is never too long. */
 const missedInOne = 50;
-/** Milliseconds between edits of a progress message. */
-const progressEvery = 3000;
+/** Milliseconds between edits of a progress message: a twentieth of what has passed, within these. */
+const [progressSoonest, progressLatest] = [3000, 60_000];
 /** Milliseconds after which a command shows that it is under way. */
 const hourglassAfter = 1000;
 /** Milliseconds until an event is tried again that the store had no space for. */
@@ -93,7 +93,7 @@ export class AdminRoom {
   readonly #turns = new Map<string, Promise<void>>();
   /** What waits for nobody's turn. */
   readonly #aside = new Set<Promise<void>>();
-  readonly #progress = new Map<string, { at: number; edits: number }>();
+  readonly #progress = new Map<string, { began: number; at: number; edits: number }>();
 
   readonly #reactions: Reactions;
   readonly #rate: RateLimit;
@@ -203,9 +203,9 @@ export class AdminRoom {
     const { clock, store, writer } = this.#options;
     if (job.origin.kind !== 'room') return;
     const now = clock.monotonic();
-    const state = this.#progress.get(job.id) ?? { at: now, edits: -1 };
+    const state = this.#progress.get(job.id) ?? { began: now, at: now, edits: -1 };
     this.#progress.set(job.id, state);
-    if (now - state.at < progressEvery) return;
+    if (now - state.at < Math.min(progressLatest, Math.max(progressSoonest, (now - state.began) / 20))) return;
     state.at = now;
     state.edits += 1;
     store.transaction(() => {

@@ -88,6 +88,18 @@ export interface DatabaseDump {
   format: 'pg_dump' | 'sqlite';
   /** The stages in words, for the manifest. */
   pipeline: readonly string[];
+  /** How far it is; null where that cannot be told, or it has not begun. */
+  progress: () => Promise<DumpProgress | null>;
+}
+
+/** How far a dump is. */
+export interface DumpProgress {
+  /** The table that is copied now. */
+  table: string;
+  /** Bytes of it that were copied, as text. */
+  bytes: number;
+  /** Of the whole database, 0 to 1, by the sizes of tables: an estimate. */
+  share: number;
 }
 
 /** A file below the media path. */

@@ -69,8 +69,8 @@ export const backupCreate = defineWrite({
     };
   },
 
-  async run({ backups, stack, signal }, data) {
-    await backups.create(data.id, data.destinations, stack, signal);
+  async run({ backups, stack, signal, progress }, data) {
+    await backups.create(data.id, data.destinations, stack, signal, progress);
     return {};
   },
 

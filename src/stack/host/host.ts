@@ -2,7 +2,6 @@ import { mkdir, mkdtemp, readFile, rm, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
-import type { Client } from 'pg';
 import type { Clock } from '../../clock.ts';
 import type { Secret } from '../../config/secret.ts';
 import { Secret as SecretValue } from '../../config/secret.ts';
@@ -24,8 +23,9 @@ import { readSynapseConfig, type SynapseConfig } from '../synapse-config.ts';
 import { logsOf, missingControl, restartComponent, startComponent, statusOf, stopComponent, type ComponentSettings } from './components.ts';
 import { HostRestores } from './restore.ts';
 import { tarOfMedia } from './media.ts';
-import { connect, factsOf, majorOf, openSnapshot, powersOf, type Access } from './postgres.ts';
+import { connect, factsOf, majorOf, onServer, openSnapshot, powersOf, type Access } from './postgres.ts';
 import { dumpProgram, hasProgram, postgresPrograms } from './programs.ts';
+import { dumpProgress } from './dump-progress.ts';
 import { feedDecompressed } from './feed.ts';
 import { startScratchPostgres } from './scratch-postgres.ts';
 import { copySqlite, openSqlite, readerOf, sqliteFacts } from './sqlite.ts';
@@ -50,6 +50,8 @@ export interface HostSettings {
 
 /** Tables whose rows a backup leaves out: handed out twice, a one-time key breaks the encryption of whoever gets it. */
 const leftOut = 'e2e_one_time_keys_json';
+/** What the server knows the dump by. */
+const dumpName = 'steward-backup';
 
 /** One machine: the homeserver's files and processes are this machine's. */
 export class HostStack implements Stack {
@@ -165,7 +167,7 @@ export class HostStack implements Stack {
     if (access === null) {
       const copy = await copySqlite((config.database as { path: string }).path, this.#settings.copiesDir);
       const stream = compressedOutput({ name: 'cat', command: ['cat', copy.path] }, zstd, signal);
-      return { stream, snapshot: copy, format: 'sqlite', pipeline: ['SQLite online backup', level] };
+      return { stream, snapshot: copy, format: 'sqlite', pipeline: ['SQLite online backup', level], progress: () => Promise.resolve(null) };
     }
     const program = dumpProgram(this.#settings.postgresPrograms, await onServer(access, majorOf));
     const snapshot = await openSnapshot(access);
@@ -183,10 +185,11 @@ export class HostStack implements Stack {
     const producer = {
       name: 'pg_dump',
       command: [...dump, ...options, '-h', host, '-p', String(port), '-U', user, '-d', name] as const,
-      env: { PGAPPNAME: 'steward-backup', ...(password === null ? {} : { PGPASSWORD: password.reveal() }) },
+      env: { PGAPPNAME: dumpName, ...(password === null ? {} : { PGPASSWORD: password.reveal() }) },
     };
     const stream = compressedOutput(producer, zstd, signal);
-    return { stream, snapshot, format: 'pg_dump', pipeline: [`pg_dump -Fc -Z0 --exclude-table-data=${leftOut}`, level] };
+    const pipeline = [`pg_dump -Fc -Z0 --exclude-table-data=${leftOut}`, level];
+    return { stream, snapshot, format: 'pg_dump', pipeline, progress: () => dumpProgress(access, dumpName) };
   }
 
   async openSnapshot(): Promise<Snapshot> {
@@ -324,15 +327,6 @@ export class HostStack implements Stack {
       () => config.mediaPath,
     );
     return [...checks, folder].filter((path) => path !== null);
-  }
-}
-
-async function onServer<T>(access: Access, work: (client: Client) => Promise<T>): Promise<T> {
-  const client = await connect(access);
-  try {
-    return await work(client);
-  } finally {
-    await client.end();
   }
 }
 

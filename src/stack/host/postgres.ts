@@ -37,6 +37,15 @@ export async function connect(access: Access): Promise<Client> {
   }
 }
 
+export async function onServer<T>(access: Access, work: (client: Client) => Promise<T>): Promise<T> {
+  const client = await connect(access);
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}
+
 export function unreachable({ host, port, name, user }: Access, error: unknown): Failure {
   const { code, message } = error as { code?: string; message?: string };
   // 28…: the server does not let this role in; 3D000: there is no such database. Its messages name roles and databases only.

@@ -1,6 +1,7 @@
 import { DatabaseSync } from 'node:sqlite';
 import { HttpError, login, openClient, type MatrixClient } from '../../../kit/client.ts';
 import { openEncryptedClient, type EncryptedClient } from '../../../kit/encrypted-client.ts';
+import type { Database } from '../../../kit/postgres.ts';
 import { startProxy, type Proxy } from '../../../kit/proxy.ts';
 import { startSynapse, type Account, type Synapse } from '../../../kit/synapse.ts';
 import type { Timeline } from '../../../kit/timeline.ts';
@@ -53,9 +54,9 @@ export class Homeserver {
     this.carol = carol;
   }
 
-  /** @param config merged over homeserver.yaml */
-  static async start(config: Record<string, unknown> = {}): Promise<Homeserver> {
-    const synapse = await startSynapse({ config });
+  /** @param config merged over homeserver.yaml @param postgres its database; SQLite when left out */
+  static async start(config: Record<string, unknown> = {}, postgres?: Database): Promise<Homeserver> {
+    const synapse = await startSynapse({ config, ...(postgres === undefined ? {} : { database: { postgres } }) });
     const accounts = new Map<string, Account>();
     const person = async (localpart: string, admin: boolean): Promise<Person> => {
       const account = await synapse.register({ localpart, admin });
