@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { makeAgeKey } from '../../kit/age.ts';
 import type { RoomEvent } from '../../kit/client.ts';
-import { sql } from '../../kit/postgres.ts';
 import { Homeserver } from './support/homeserver.ts';
+import { loseMachine, typedOf, typeSheet } from './support/rescue.ts';
 import { RestoreWorld } from './support/restore-world.ts';
 import { bodyOf, resultOf } from './support/seat.ts';
 import { until } from './support/until.ts';
@@ -15,8 +15,6 @@ import { until } from './support/until.ts';
 /** The machine is lost, Steward with it. What is left is a destination and a key; what is typed stands on the rescue sheet. */
 
 jest.setTimeout(240_000);
-
-const root = resolve(import.meta.dirname, '../..');
 
 let world: RestoreWorld;
 /** What is left. */
@@ -98,50 +96,15 @@ test('is the same as long as nothing changes, and renewed with a key', async () 
 });
 
 test('on a bare machine the server and Steward come back', async () => {
-  world.closeCore();
-  await world.stop();
   left = mkdtempSync(join(tmpdir(), 'left-'));
   cpSync(join(world.dir, 'admin.key'), join(left, 'my.key'));
   // Nothing of the machine stays but the disk of the backups.
-  for (const name of readdirSync(world.dir)) if (name !== 'disk') rmSync(join(world.dir, name), { recursive: true });
-  for (const database of await world.databases()) await sql(world.postgres.superuser, `DROP DATABASE "${database}" WITH (FORCE)`);
+  await loseMachine(world, ['disk']);
   expect(existsSync(world.configPath)).toBe(false);
-
-  const bin = join(left, 'bin');
-  mkdirSync(bin);
-  writeFileSync(
-    join(bin, 'steward'),
-    `#!/bin/sh\nexec "${process.execPath}" --disable-warning=ExperimentalWarning "${root}/src/main.ts" "$@"\n`,
-  );
-  chmodSync(join(bin, 'steward'), 0o755);
   const sheet = readFileSync(join(world.disk, 'RESCUE.txt'), 'utf8');
-  const typed = sheet
-    .slice(sheet.indexOf('WHAT TO TYPE'))
-    .split('\n')
-    .filter(
-      (line) => /^(umask|for|ID=|age|createdb|steward|rm) /.test(line.replace('ID=', 'ID= ')) && !/^steward (?:run|crypto)/.test(line),
-    );
-  expect(typed).toHaveLength(13);
+  expect(typedOf(sheet)).toHaveLength(13);
   // In the folder of the destination, with the key beside it.
-  const script = [
-    'set -e -o pipefail',
-    `cd ${world.disk}`,
-    `cp ${join(left, 'my.key')} my.key`,
-    ...typed.map((line) => (line.includes('doctor') ? `${line} || true` : line)),
-    'rm my.key',
-  ].join('\n');
-  const env = {
-    ...process.env,
-    PATH: `${bin}:${process.env['PATH'] ?? ''}`,
-    ...{
-      PGHOST: world.postgres.host,
-      PGPORT: String(world.postgres.port),
-      PGUSER: 'postgres',
-      PGPASSWORD: world.postgres.superuser.password,
-    },
-  };
-  const { status, stdout, stderr } = spawnSync('bash', ['-c', script], { env, encoding: 'utf8' });
-  expect({ status, said: status === 0 ? '' : `${stdout}\n${stderr}` }).toEqual({ status: 0, said: '' });
+  expect(typeSheet(world, { folder: world.disk, key: join(left, 'my.key'), bin: join(left, 'bin'), sheet })).toBe('');
 
   expect(await world.answers()).toBe(true);
   expect(await world.settledOracle()).toBe(then);
