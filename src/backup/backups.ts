@@ -1,6 +1,5 @@
 import type { KeyObject } from 'node:crypto';
 import type { Clock } from '../clock.ts';
-import type { Secret } from '../config/secret.ts';
 import { asFailure, Failure } from '../failures/failure.ts';
 import type { Stack } from '../stack/stack.ts';
 import type { BackupRow, BackupStore } from '../store/backups.ts';
@@ -11,9 +10,9 @@ import type { Destination } from './destinations/destination.ts';
 import { DirectoryDestination } from './destinations/directory.ts';
 import { S3Destination, type S3Settings } from './destinations/s3.ts';
 import { EpochKeys, signingKey, type KeySettings } from './keys.ts';
-import { publicKey, type Manifest, type ManifestObject, type Proof } from './manifest.ts';
+import { publicKey, type Manifest, type Proof } from './manifest.ts';
 import type { OwnPart } from './own.ts';
-import { openerOf, unlockerBy, type Unlocker } from './opener.ts';
+import { openerOf, type Unlocker } from './opener.ts';
 import { indexLines } from './prepare.ts';
 import type { Tell } from './progress.ts';
 import { namesInUse, removeBackups } from './prune.ts';
@@ -254,26 +253,38 @@ export class Backups {
   }
 
   /**
-   * Makes the catalogue of a destination anew from what lies there.
-   *
-   * @param identity opens lists of media; Steward's own when null, where it has one
+   * Makes the catalogue of a destination anew from what lies there. Where lists of media are sealed, it is looked through once
+   * more when they can be opened: what is found without a key is known before anybody is asked for one.
    */
-  scan(destination: Destination, serverName: string | null, identity: Secret | null, signal: AbortSignal): Promise<ScanReport> {
+  async scan(destination: Destination, serverName: string | null, unlock: Unlocker, signal: AbortSignal): Promise<ScanReport> {
     const { store, clock } = this.#options;
-    const key = identity ?? this.keys.identity;
-    const openList = async (manifest: Manifest, list: ManifestObject): Promise<string[] | null> => {
-      if (key === null) return null;
-      try {
-        const keyOf = await openerOf(manifest, destination, unlockerBy(key));
+    const options = { destination, store, signer: this.#signer, serverName, clock, signal };
+    const sealed = new Set<Manifest>();
+    const closed = await scanDestination({
+      ...options,
+      openList: (manifest) => {
+        sealed.add(manifest);
+        return Promise.resolve(null);
+      },
+    });
+    const [manifest] = sealed;
+    if (manifest === undefined) return closed;
+    // Asked before the second look begins: what is waited for may take an hour, and backups are made meanwhile.
+    const keyOf = await openerOf(manifest, destination, unlock).catch(nullWithoutKey);
+    if (keyOf === null) return closed;
+    const opened = await scanDestination({
+      ...options,
+      openList: async (_manifest, list) => {
         const paths: string[] = [];
-        for await (const { path } of indexLines(openedWhole(destination, list, keyOf, signal))) paths.push(path);
+        try {
+          for await (const { path } of indexLines(openedWhole(destination, list, keyOf, signal))) paths.push(path);
+        } catch (error) {
+          return nullWithoutKey(error);
+        }
         return paths;
-      } catch (error) {
-        if (error instanceof Failure && error.id === 'backup.no-key') return null;
-        throw error;
-      }
-    };
-    return scanDestination({ destination, store, signer: this.#signer, serverName, openList, clock, signal });
+      },
+    });
+    return { ...opened, added: [...closed.added, ...opened.added], gone: [...closed.gone, ...opened.gone] };
   }
 
   /** Which backups of a destination are kept, and why; newest first. What is no longer there is not among them. */
@@ -318,6 +329,12 @@ export class Backups {
   get #signer(): KeyObject {
     return signingKey(this.#options.signingKeyPath);
   }
+}
+
+/** What is sealed is left sealed where nobody gives a key. @throws any other error */
+function nullWithoutKey(error: unknown): null {
+  if (error instanceof Failure && error.id === 'backup.no-key') return null;
+  throw error;
 }
 
 /** Content restored and compared, and what is stored read again. */

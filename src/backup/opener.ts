@@ -3,7 +3,6 @@ import type { Secret } from '../config/secret.ts';
 import { Failure } from '../failures/failure.ts';
 import { keyByIdentities } from './age.ts';
 import type { Destination } from './destinations/destination.ts';
-import { epochIdentities } from './keys.ts';
 import type { Manifest } from './manifest.ts';
 import type { SealedEpoch } from './unlocks.ts';
 
@@ -12,15 +11,6 @@ export type KeyOf = (header: Buffer) => Promise<Buffer | null>;
 
 /** Finds the private halves of epochs: by an identity at hand, or by asking an admin. Throws `backup.no-key` where it finds none. */
 export type Unlocker = (epochs: readonly SealedEpoch[]) => Promise<readonly Secret[]>;
-
-/** By an identity at hand alone. */
-export const unlockerBy =
-  (identity: Secret): Unlocker =>
-  async (epochs) => {
-    const opened = await epochIdentities(identity, epochs);
-    if (opened.size > 0) return [...opened.values()];
-    throw new Failure('backup.no-key', { attempted: 'open the backup', reason: 'the key that was given opens none of its keys' });
-  };
 
 /**
  * Finds the keys of a backup's objects.

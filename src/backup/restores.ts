@@ -138,7 +138,11 @@ export class Restores {
     assertFits(manifest, await stack.facts(), live, parts);
     progress('it waits for the keys');
     const keyOf = await openerOf(manifest, destination, unlock);
-    if (replaces !== null) await this.finish(replaces);
+    // While the keys were waited for, others had their turn.
+    const open = this.open();
+    if (open !== null && (open.id !== replaces || (open.state !== 'prepared' && open.state !== 'undone')))
+      throw new Failure('restore.state', { attempted: `prepare ${backup}`, reason: `the restore ${open.id} is ${stateWords[open.state]}` });
+    if (open !== null) await this.finish(open.id);
     const id = this.#nextId();
     store.begin({ id, backup, destination: name, parts, startedAt: clock.now() });
     try {

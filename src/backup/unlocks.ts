@@ -29,14 +29,14 @@ interface Waiting extends UnlockRequest {
   resolve: (identities: Secret[]) => void;
 }
 
-/** Milliseconds that an answer is waited for: as long, nothing else is backed up or restored. */
+/** Milliseconds that an answer is waited for. */
 const within = 60 * 60_000;
 /** Milliseconds between two looks at whether it is still wanted. */
 const lookEvery = 500;
 
 /**
  * Epochs opened by an admin for one job: Steward gives out a recipient of one use, the admin opens the sealed epoch and seals
- * what is in it to that recipient. Everything secret is in memory alone; what a stop cuts off is asked for anew.
+ * what is in it to that recipient. Everything secret is in memory alone; what a stop cuts off is asked for anew by the next start.
  */
 export class Unlocks {
   readonly #clock: Clock;
@@ -72,6 +72,11 @@ export class Unlocks {
   ): Promise<Secret[]> {
     const attempted = `open the keys for \`${what}\``;
     if (this.asked === null) throw new Failure('backup.no-key', { attempted });
+    const assertWanted = (): void => {
+      signal.throwIfAborted();
+      if (isCancelled()) throw new Failure('job.cancelled', { attempted });
+    };
+    assertWanted();
     const identity = await generateX25519Identity();
     const recipient = await identityToRecipient(identity);
     const until = this.#clock.now() + within;
@@ -87,8 +92,7 @@ export class Unlocks {
       this.asked(request);
       const end = this.#clock.monotonic() + within;
       while (!answered.signal.aborted) {
-        signal.throwIfAborted();
-        if (isCancelled()) throw new Failure('job.cancelled', { attempted });
+        assertWanted();
         if (this.#clock.monotonic() > end) throw new Failure('backup.no-key', { attempted, reason: 'nobody opened them within an hour' });
         await this.#clock.sleep(lookEvery, answered.signal);
       }

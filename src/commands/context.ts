@@ -78,6 +78,8 @@ export interface CommandContext {
   progress: (words: string) => void;
   /** Aborts when Steward begins to stop, for a run that only waits: it throws the reason, and the next start goes on with it. */
   leaving: AbortSignal;
+  /** Waits for people, in a run of a command that is declared `again`: other jobs have their turn meanwhile. */
+  aside: <T>(wait: () => Promise<T>) => Promise<T>;
   registry: Registry;
   sink: SecretSink;
   freeze: Freeze;

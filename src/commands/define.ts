@@ -93,6 +93,11 @@ export interface WriteSpec<Args extends z.ZodObject, Result extends z.ZodObject,
    */
   begin?(ctx: CommandContext, data: Data): Promise<string>;
   /**
+   * Once it has waited for people (`ctx.aside`), a run that is cut off is begun anew by the next start, unless its effect is
+   * there: what it has left half done, it takes away or does over. Not beside `begin`.
+   */
+  again?: true;
+  /**
    * Does it. May be called for a plan whose effect is half there. What only `run` knows is returned for `readBack`.
    *
    * @param jobId the job that runs it, with what people said to it

@@ -11,6 +11,9 @@ import type { RunNote, WriteCommand } from './define.ts';
 /** Milliseconds that an effect whose answer was lost is given to arrive before it is looked for. */
 const settle = 1000;
 
+/** What stands for the work of a step that is run again after a kill. */
+const again = 'again';
+
 /** Runs the items of a job: the effect, then the read-back without which nothing is called done. */
 export class CommandExecutor implements Executor {
   readonly #context: ContextMaker;
@@ -30,12 +33,21 @@ export class CommandExecutor implements Executor {
     return plan;
   }
 
-  async run(job: Job, n: number, secrets: ReadonlyMap<string, Secret>, { work, begun, progress, leaving }: RunHooks): Promise<unknown> {
+  async run(job: Job, n: number, secrets: ReadonlyMap<string, Secret>, hooks: RunHooks): Promise<unknown> {
+    const { work, begun, progress, leaving } = hooks;
     const ctx = this.#contextOf(job.requester, secrets);
     ctx.progress = progress;
     ctx.leaving = leaving;
     const command = commandOf(ctx, job);
     const data = job.plan.items[n]?.data;
+    if (command.again === true) {
+      ctx.aside = (wait) => {
+        begun(again);
+        return hooks.aside(wait);
+      };
+      const there: unknown = work === again ? await command.readBack(ctx, data, {}) : null;
+      if (there !== null) return there;
+    }
     const doIt = async (): Promise<RunNote> => {
       const now = work ?? (await command.begin?.(ctx, data)) ?? '';
       if (work === null && now !== '') begun(now);

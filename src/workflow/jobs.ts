@@ -31,6 +31,8 @@ export interface RunHooks {
   progress: (words: string) => void;
   /** Aborts when Steward begins to stop. A run that only waits throws its reason: the next start goes on with it. */
   leaving: AbortSignal;
+  /** Waits for people: jobs on the same target, and with the same lock, have their turn meanwhile. */
+  aside: <T>(wait: () => Promise<T>) => Promise<T>;
 }
 
 /** What a job must have before it runs, and until when (milliseconds since the epoch). */
@@ -114,6 +116,8 @@ export class Jobs {
   readonly #made = new Set<string>();
   readonly #running = new Map<string, Promise<void>>();
   readonly #targets = new Map<string, Promise<void>>();
+  /** What gives up the turn of each job that has it. */
+  readonly #turns = new Map<string, () => void>();
   readonly #countdowns = new Map<string, AbortController>();
   readonly #leaving = new AbortController();
   readonly #stop = new AbortController();
@@ -214,6 +218,11 @@ export class Jobs {
       .inState('running')
       .filter(({ id }) => this.#running.has(id))
       .map(asJob);
+  }
+
+  /** Those of them that have their turn; what waits for people has not. */
+  atWork(): Job[] {
+    return this.running().filter(({ id }) => this.#turns.has(id));
   }
 
   /** At most `limit` jobs, in one state or any, newest first, after `from` newer ones. */
@@ -341,6 +350,15 @@ export class Jobs {
 
   /** Jobs on the same target, or with the same lock, one after the other. */
   async #inTurn(job: Job, work: () => Promise<void>): Promise<void> {
+    try {
+      await this.#takeTurn(job);
+      await work();
+    } finally {
+      this.#leaveTurn(job.id);
+    }
+  }
+
+  async #takeTurn(job: Job): Promise<void> {
     const lock = this.#options.lockOf(job.command);
     const targets = [...targetsOf(job), ...(lock === 'none' ? [] : ['lock'])];
     const before = targets.map((target) => this.#targets.get(target) ?? Promise.resolve());
@@ -349,13 +367,24 @@ export class Jobs {
       free = resolve;
     });
     for (const target of targets) this.#targets.set(target, turn);
-    try {
-      await Promise.all(before);
-      await work();
-    } finally {
+    await Promise.all(before);
+    this.#turns.set(job.id, () => {
       free();
       for (const target of targets) if (this.#targets.get(target) === turn) this.#targets.delete(target);
-    }
+    });
+  }
+
+  #leaveTurn(id: string): void {
+    this.#turns.get(id)?.();
+    this.#turns.delete(id);
+  }
+
+  /** @throws what the wait does, without the turn */
+  async #aside<T>(job: Job, wait: () => Promise<T>): Promise<T> {
+    this.#leaveTurn(job.id);
+    const waited = await wait();
+    await this.#takeTurn(job);
+    return waited;
   }
 
   /** Whole after a restart, and again where the room was not heard meanwhile: nobody could veto. */
@@ -465,6 +494,7 @@ export class Jobs {
           events.progress(job, n, words);
         },
         leaving: this.#leaving.signal,
+        aside: (wait) => this.#aside(job, wait),
       });
       return { n, state: 'done', result, failure: null, work };
     } catch (error) {

@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { setImmediate } from 'node:timers/promises';
 import { ageDecrypt, ensureAge, makeAgeKey } from '../../kit/age.ts';
 import type { RoomEvent } from '../../kit/client.ts';
 import { Homeserver } from './support/homeserver.ts';
@@ -18,6 +20,8 @@ let home: Homeserver;
 let steward: Steward;
 let dir: string;
 let id: string;
+/** The file of a media that takes a while to bring back. */
+let big: string;
 
 beforeAll(async () => {
   await ensureAge();
@@ -31,6 +35,7 @@ beforeAll(async () => {
       backup: { destinations: { disk: { directory: join(dir, 'disk') } }, keys: { recipients: [recipient] } },
     },
   });
+  big = await upload(randomBytes(40_000_000));
   expect(resultOf(await steward.alice.ask('!backup create'))?.outcome).toBe('done');
   [id = ''] = readdirSync(join(dir, 'disk'));
 }, 120_000);
@@ -39,6 +44,17 @@ afterAll(async () => {
   await home.dispose();
   rmSync(dir, { recursive: true, force: true });
 });
+
+/** @returns the file that it is in the media store */
+async function upload(content: Buffer): Promise<string> {
+  const answer = await fetch(`${home.synapse.url}/_matrix/media/v3/upload?filename=big.bin`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${steward.alice.client.accessToken}` },
+    body: new Blob([content]),
+  });
+  const media = ((await answer.json()) as { content_uri: string }).content_uri.split('/').at(-1) ?? '';
+  return join(home.synapse.mediaPath, 'local_content', media.slice(0, 2), media.slice(2, 4), media.slice(4));
+}
 
 /** What the admin's shell prints for the lines of a request. */
 function atTheDesk(request: string, key = 'my.key'): string {
@@ -51,13 +67,31 @@ function atTheDesk(request: string, key = 'my.key'): string {
 const jobOf = (request: string): string => /backup unlock ([a-z0-9]{10})/.exec(request)?.[1] ?? '';
 const block = (line: string, lines: string): string => `${line}\n\`\`\`\n${lines}\n\`\`\``;
 
+/** The next request for keys. @param cause what makes Steward ask */
+async function requestAfter<T>(cause: () => Promise<T>): Promise<{ caused: T; request: string }> {
+  const seen = new Set((await steward.alice.history()).map(({ event_id: at }) => at));
+  const caused = await cause();
+  const request = await steward.alice.hears((body, event) => body.includes('🔑') && !seen.has(event.event_id));
+  return { caused, request: bodyOf(request) };
+}
+
 /** Asks for something that needs a key. @returns the event of the command, and the request that follows */
 async function asked(line: string): Promise<{ said: string; request: string }> {
-  const seen = new Set((await steward.alice.history()).map(({ event_id: at }) => at));
-  const said = await steward.alice.say(line);
-  const request = await steward.alice.hears((body, event) => body.includes('🔑') && !seen.has(event.event_id));
-  return { said, request: bodyOf(request) };
+  const { caused: said, request } = await requestAfter(() => steward.alice.say(line));
+  return { said, request };
 }
+
+/** Answers a request as an admin does. */
+async function unlock(request: string): Promise<RoomEvent> {
+  return steward.bob.ask(block(`!backup unlock ${jobOf(request)}`, atTheDesk(request)));
+}
+
+const restoreStates = (): unknown[] => {
+  const database = new DatabaseSync(join(steward.dataDir, 'steward.db'), { readOnly: true, timeout: 5000 });
+  const rows = database.prepare('SELECT state FROM restores ORDER BY id').all();
+  database.close();
+  return rows.map(({ state }) => state);
+};
 
 const wordsOf = (event: RoomEvent): [string | undefined, string | undefined] => [resultOf(event)?.outcome, resultOf(event)?.error_id];
 
@@ -145,6 +179,97 @@ test('a job that waits for a key can be cancelled', async () => {
   const { said, request } = await asked(`!backup verify ${id} --level 2`);
   expect(resultOf(await steward.alice.ask(`!job cancel ${jobOf(request)}`))?.outcome).toBe('done');
   expect(wordsOf(await steward.alice.answer(said))).toEqual(['refused', 'job.cancelled']);
+});
+
+test('while a key is waited for, other backups are made', async () => {
+  const waiting = await asked(`!backup verify ${id} --level 2`);
+  expect(resultOf(await steward.bob.ask('!backup create --to disk'))?.outcome).toBe('done');
+  expect((await steward.alice.answers(waiting.said)).filter((event) => resultOf(event)?.outcome !== 'waiting')).toEqual([]);
+  expect(resultOf(await unlock(waiting.request))?.outcome).toBe('done');
+  expect(resultOf(await steward.alice.answer(waiting.said))?.outcome).toBe('done');
+});
+
+test.each([
+  ['killed', () => steward.kill()],
+  ['stopped', () => steward.stop()],
+])('%s while a key is waited for, Steward asks again, and the answer of before opens nothing', async (_, end) => {
+  const { said, request } = await asked(`!backup verify ${id} --level 2`);
+  const began = Date.now();
+  await end();
+  expect(Date.now() - began).toBeLessThan(8000);
+
+  const again = await requestAfter(() => steward.start());
+
+  expect(jobOf(again.request)).toBe(jobOf(request));
+  expect(again.request).toContain(`backup verify ${id}`);
+  const stale = block(`!backup unlock ${jobOf(request)}`, atTheDesk(request));
+  expect(wordsOf(await steward.bob.ask(stale))).toEqual(['refused', 'backup.wrong-unlock']);
+  expect(resultOf(await unlock(again.request))?.outcome).toBe('done');
+  const answer = await steward.alice.answer(said);
+  expect(bodyOf(answer)).toContain('L2, opened and read to its end');
+  expect((await steward.alice.answers(said)).filter((event) => resultOf(event)?.outcome !== 'waiting')).toHaveLength(1);
+});
+
+test('a prepare that was killed asks again, before the load and in it; one that is loaded is not loaded again', async () => {
+  rmSync(big);
+  const { said, request } = await asked(`!restore prepare ${id} --yes`);
+  await steward.kill();
+  const again = await requestAfter(() => steward.start());
+  expect(restoreStates()).toEqual([]);
+
+  const answer = block(`!backup unlock ${jobOf(request)}`, atTheDesk(again.request));
+  await steward.alice.say(answer);
+  while (!restoreStates().includes('preparing')) await setImmediate();
+  await steward.kill();
+  expect(restoreStates()).toEqual(['preparing']);
+
+  const third = await requestAfter(() => steward.start());
+  expect(jobOf(third.request)).toBe(jobOf(request));
+  expect(restoreStates()).toEqual(['failed']);
+  expect(resultOf(await unlock(third.request))?.outcome).toBe('done');
+  expect(resultOf(await steward.alice.answer(said, 30_000))?.outcome).toBe('done');
+  expect(restoreStates()).toEqual(['failed', 'prepared']);
+});
+
+test('what another restore has become while the keys were waited for is looked at once they are there', async () => {
+  const first = await asked(`!restore prepare ${id} --yes`);
+  const second = await asked(`!restore prepare ${id} --yes`);
+  await unlock(second.request);
+  expect(resultOf(await steward.alice.answer(second.said, 30_000))?.outcome).toBe('done');
+  await unlock(first.request);
+  expect(wordsOf(await steward.alice.answer(first.said, 30_000))).toEqual(['refused', 'restore.state']);
+  expect(restoreStates()).toEqual(['failed', 'finished', 'prepared']);
+});
+
+test('a scan asks for the key of lists that the catalogue lacks, when all else is in it', async () => {
+  expect(bodyOf(await steward.alice.ask('!backup scan'))).toContain('disk: 2 backups');
+  await steward.stop();
+  const database = new DatabaseSync(join(steward.dataDir, 'steward.db'));
+  const packs = (): unknown => database.prepare('SELECT count(*) AS n FROM media_packs').get();
+  const before = packs();
+  database.exec('DELETE FROM media_packs; DELETE FROM media_files; DELETE FROM backups');
+  await steward.start();
+  const { said, request } = await asked('!backup scan');
+  expect(bodyOf(await steward.bob.ask('!backup list'))).toContain(id);
+  expect(packs()).toEqual({ n: 0 });
+  expect(resultOf(await unlock(request))?.outcome).toBe('done');
+  const answer = bodyOf(await steward.alice.answer(said));
+  expect(answer).toContain('disk: 2 backups');
+  expect(answer).toContain('2 that the catalogue had not');
+  expect(answer).not.toContain('without a key');
+  expect(packs()).toEqual(before);
+  database.close();
+  expect(bodyOf(await steward.alice.ask('!backup create'))).toContain('0 new of');
+});
+
+test('a scan that nobody gives a key to is made of what needs none', async () => {
+  const database = new DatabaseSync(join(steward.dataDir, 'steward.db'), { timeout: 5000 });
+  database.exec('DELETE FROM media_packs; DELETE FROM media_files');
+  database.close();
+  const shown = await steward.shell('backup', 'scan', '--identity-file', join(dir, 'other.key'));
+  expect(shown).toMatchObject({ exit: 0 });
+  expect(shown.out).toMatch(/\d+ lists of media could not be opened without a key/);
+  expect((await steward.shell('backup', 'scan', '--identity-file', join(dir, 'my.key'))).out).not.toContain('without a key');
 });
 
 test('in the shell the request is shown where the command waits, and answered in another', async () => {

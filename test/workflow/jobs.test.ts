@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { systemClock, systemIds, type Clock } from '../../src/clock.ts';
 import { Failure } from '../../src/failures/failure.ts';
 import { ApprovalStore } from '../../src/store/approvals.ts';
@@ -83,6 +84,60 @@ const request = (requestId: string, more: Partial<Parameters<Jobs['create']>[0]>
   undo: null,
   undoes: null,
   ...more,
+});
+
+describe('a job that waits for people', () => {
+  const locking = (requestId: string, target: string): Parameters<Jobs['create']>[0] =>
+    request(requestId, { plan: { ...plan(target), command: 'locking' } });
+
+  test('lets others have its turn, and waits for the next when it goes on', async () => {
+    const [answered, ended] = [Promise.withResolvers<string>(), Promise.withResolvers<undefined>()];
+    const begun = Promise.withResolvers<undefined>();
+    const seen: string[] = [];
+    const jobs = jobsWith({
+      run: async ({ requestId }, _n, _secrets, { aside }) => {
+        seen.push(`${requestId} begins`);
+        if (requestId === 'waiting') seen.push(await aside(() => answered.promise));
+        if (requestId === 'other') {
+          begun.resolve(undefined);
+          await ended.promise;
+        }
+        seen.push(`${requestId} ends`);
+        return {};
+      },
+    });
+    const [first, other] = [jobs.create(locking('waiting', 'a')).id, jobs.create(locking('other', 'a')).id];
+    const both = [jobs.start(first), jobs.start(other)];
+    await begun.promise;
+    expect(jobs.running().map(({ id }) => id)).toEqual([first, other]);
+    expect(jobs.atWork().map(({ id }) => id)).toEqual([other]);
+    answered.resolve('an answer');
+    await setImmediate();
+    expect(seen).toEqual(['waiting begins', 'other begins']);
+    ended.resolve(undefined);
+    await Promise.all(both);
+    expect(seen).toEqual(['waiting begins', 'other begins', 'other ends', 'an answer', 'waiting ends']);
+    await jobs.start(jobs.create(locking('last', 'a')).id);
+    expect(settled.map(({ state }) => state)).toEqual(['done', 'done', 'done']);
+  });
+
+  test('and gets no answer fails at once, whoever has the turn', async () => {
+    const ended = Promise.withResolvers<undefined>();
+    const jobs = jobsWith({
+      run: async ({ requestId }, _n, _secrets, { aside }) => {
+        if (requestId === 'waiting') await aside(() => Promise.reject(new Failure('backup.no-key')));
+        else await ended.promise;
+        return {};
+      },
+    });
+    const [first, other] = [jobs.create(locking('waiting', 'a')).id, jobs.create(locking('other', 'a')).id];
+    const [one, two] = [jobs.start(first), jobs.start(other)];
+    await one;
+    expect(settled).toMatchObject([{ id: first, state: 'failed' }]);
+    ended.resolve(undefined);
+    await two;
+    expect(settled).toMatchObject([{ id: first }, { id: other, state: 'done' }]);
+  });
 });
 
 describe('a job', () => {

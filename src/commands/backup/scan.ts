@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { code, text, type Part } from '../../reply/parts.ts';
 import { defineWrite } from '../define.ts';
 import { destinationArgument } from './shared.ts';
+import { identitySecret, unlockerOf } from './unlocker.ts';
 
 const names = z.array(z.string());
 const report = z.object({
@@ -25,19 +26,14 @@ export const backupScan = defineWrite({
   summary: 'Make the catalogue anew from what lies in the destinations, and tell what does not belong there.',
   details: [
     'Manifests, proofs, packs of media and sealed keys are read; nothing in a destination is changed. Needed after a loss of the store, and when backups came or went without Steward.',
-    'What is stored counts as proven again when `backup verify` has read it. Lists of media are sealed: without a key the next backup copies the media anew.',
+    'What is stored counts as proven again when `backup verify` has read it. Lists of media are sealed: where the catalogue lacks some, and Steward has no key, an admin is asked for one. Without it the next backup copies the media anew.',
   ],
   tier: 'change',
   lock: 'backup',
   bulk: false,
+  again: true,
   args: z.strictObject({ from: destinationArgument.describe('Name of the only destination; each when left out.') }),
-  secrets: {
-    identity: {
-      alias: 'i',
-      lines: true,
-      description: 'Key of age that opens lists of media, such as the file of `age-keygen`. Of use where Steward has none.',
-    },
-  },
+  secrets: { identity: identitySecret },
   result: z.object({ destinations: z.array(report) }),
   examples: ['backup scan'],
 
@@ -50,14 +46,15 @@ export const backupScan = defineWrite({
     });
   },
 
-  async run({ backups, config, secrets, signal, progress }, { destinations }) {
+  async run(ctx, { destinations }, jobId) {
+    const { backups, config, signal, progress } = ctx;
+    const unlock = unlockerOf(ctx, jobId, 'backup scan');
     const reports: Report[] = [];
     const failed: unknown[] = [];
     for (const name of destinations) {
       progress(name);
       try {
-        const identity = secrets.get('identity') ?? null;
-        reports.push(await backups.scan(backups.destination(name), config.homeserver?.serverName ?? null, identity, signal));
+        reports.push(await backups.scan(backups.destination(name), config.homeserver?.serverName ?? null, unlock, signal));
       } catch (error) {
         failed.push(error);
       }
@@ -95,6 +92,8 @@ function partsOf(found: Report): Part[] {
       const more = all.length > shown ? [`… and ${all.length - shown} more`] : [];
       return [text(`${all.length} ${words}:`), code([...all.slice(0, shown), ...more].join('\n'))];
     }),
-    ...(found.sealed === 0 ? [] : [text(`${found.sealed} lists of media could not be opened: the next backup copies those media anew.`)]),
+    ...(found.sealed === 0
+      ? []
+      : [text(`${found.sealed} lists of media could not be opened without a key: the next backup copies those media anew.`)]),
   ];
 }

@@ -42,7 +42,8 @@ export function unlockerOf(ctx: CommandContext, jobId: string, what: string): Un
             ? {}
             : { reason: `the key that Steward was given does not open ${closed.map(({ name }) => name).join(', ')}` }),
         });
-      const answered = await ctx.unlocks.ask({ jobId, what, epochs: closed }, () => ctx.jobs.isCancelled(jobId), ctx.leaving);
+      const { unlocks, jobs, leaving } = ctx;
+      const answered = await ctx.aside(() => unlocks.ask({ jobId, what, epochs: closed }, () => jobs.isCancelled(jobId), leaving));
       for (const [n, key] of answered.entries()) known.set(closed[n]?.recipient ?? '', key);
     }
     return epochs.flatMap(({ recipient }) => known.get(recipient) ?? []);

@@ -15,6 +15,7 @@ export const backupVerify = defineWrite({
   tier: 'change',
   lock: 'backup',
   bulk: false,
+  again: true,
   args: z.strictObject({
     backup: backupArgument,
     from: destinationArgument,

@@ -37,6 +37,7 @@ export const restorePrepare = defineWrite({
   tier: 'confirmed',
   lock: 'restore',
   bulk: false,
+  again: true,
   args: z.strictObject({ backup: backupArgument, from: destinationArgument, only: onlyArgument, signer: signerArgument }),
   secrets: {
     identity: identitySecret,
@@ -108,7 +109,9 @@ export const restorePrepare = defineWrite({
 
   async readBack({ restores, stack }, data, note) {
     await restores.recover();
-    const row = restores.list().find(({ id, backup }) => (note['id'] === undefined ? backup === data.backup : id === note['id']));
+    const row = restores
+      .list()
+      .find(({ id, backup }) => (note['id'] === undefined ? backup === data.backup && id !== data.replaces : id === note['id']));
     if (row?.state !== 'prepared' || row.report === null) return null;
     if (row.parts.includes('database') && !(await stack.restores.databases(row.id)).prepared) return null;
     const { report } = row;
