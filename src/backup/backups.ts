@@ -3,7 +3,9 @@ import type { Clock } from '../clock.ts';
 import { asFailure, Failure } from '../failures/failure.ts';
 import type { Stack } from '../stack/stack.ts';
 import type { BackupRow, BackupStore } from '../store/backups.ts';
+import type { RestorePart } from '../store/restores.ts';
 import type { Log } from '../telemetry/log.ts';
+import type { BackupContent, ContentSummary } from './content.ts';
 import { copyBackup, objectsOf } from './copy.ts';
 import { createBackup } from './create.ts';
 import type { Destination } from './destinations/destination.ts';
@@ -13,11 +15,14 @@ import { EpochKeys, signingKey, type KeySettings } from './keys.ts';
 import { publicKey, type Manifest, type Proof } from './manifest.ts';
 import type { OwnPart } from './own.ts';
 import { openerOf, type Unlocker } from './opener.ts';
-import { indexLines } from './prepare.ts';
+import { indexLines } from './media-index.ts';
 import type { Tell } from './progress.ts';
 import { namesInUse, removeBackups } from './prune.ts';
 import { judge, type Judged, type Retention } from './retention.ts';
 import { scanDestination, type ScanReport } from './scan.ts';
+import { scriptsContent, scriptsSummary, type ScriptsContent } from './scripts/content.ts';
+import { ScriptsFolder, scriptsPlace, type ScriptsBackup } from './scripts/folder.ts';
+import { stewardContent, summaryOf } from './steward-content.ts';
 import { openedWhole, readManifest, readProof, verifyObjects, type ObjectLevel } from './verify.ts';
 
 /** A dump is this much smaller than its database, at the least: what is certainly too little space is refused before. */
@@ -30,6 +35,8 @@ export interface DestinationSettings {
 }
 
 export interface BackupSettings {
+  /** Folder of backups that the scripts made. */
+  scriptsDir?: string | undefined;
   destinations: Readonly<Record<string, DestinationSettings>>;
   keys: KeySettings;
   retention: Retention;
@@ -51,6 +58,17 @@ export interface BackupsOptions {
   timeZone: () => string;
 }
 
+export interface ContentOptions {
+  id: string;
+  /** Name of the destination, or `scripts`. */
+  destination: string;
+  signer: string | null;
+  parts: readonly RestorePart[];
+  unlock: Unlocker;
+  signal: AbortSignal;
+  progress: (words: string) => void;
+}
+
 /** A backup as it lies in its destination. */
 export interface KnownBackup {
   manifest: Manifest;
@@ -61,9 +79,13 @@ export interface KnownBackup {
 export class Backups {
   readonly #options: BackupsOptions;
   readonly keys: EpochKeys;
+  /** Those that the scripts made; null where none are configured. */
+  readonly scripts: ScriptsFolder | null;
 
   constructor(options: BackupsOptions) {
     this.#options = options;
+    const { scriptsDir } = options.settings;
+    this.scripts = scriptsDir === undefined ? null : new ScriptsFolder(scriptsDir);
     this.keys = new EpochKeys(options.settings.keys, options.store, options.clock);
   }
 
@@ -97,7 +119,7 @@ export class Backups {
     const { clock, store } = this.#options;
     for (let at = clock.now(); ; at += 1000) {
       const id = idAt(at);
-      if (!store.isTaken(id)) return id;
+      if (!store.isTaken(id) && this.scripts?.hasFolder(id) !== true) return id;
     }
   }
 
@@ -111,6 +133,20 @@ export class Backups {
     const groups = new Map<string, BackupRow[]>();
     for (const row of this.list()) groups.set(row.id, [...(groups.get(row.id) ?? []), row]);
     return [...groups.values()].map((rows) => this.#inOrder(rows) as [BackupRow, ...BackupRow[]]);
+  }
+
+  /**
+   * The backup of the scripts that is meant, or null where one of Steward's own is: of an id that both have, and of `latest`, unless
+   * Steward has none.
+   *
+   * @throws Failure `backup.not-found`, `backup.destination-failed`
+   */
+  async ofScripts(id: string, destination?: string): Promise<ScriptsBackup | null> {
+    if (this.scripts === null || (destination !== undefined && destination !== scriptsPlace)) return null;
+    if (destination === scriptsPlace) return this.scripts.find(id);
+    const own = this.list();
+    if (own.length > 0 && (id === 'latest' || own.some((row) => row.id === id))) return null;
+    return id === 'latest' ? this.scripts.find(id) : this.scripts.get(id);
   }
 
   /** The backup of an id, or of `latest`, where it is best proven. @throws Failure `backup.not-found` */
@@ -199,6 +235,36 @@ export class Backups {
       }
     }
     throw last;
+  }
+
+  /**
+   * What a backup says of itself, whoever made it.
+   *
+   * @param name of the destination, or `scripts`
+   */
+  async summary(id: string, name: string, signer: string | null): Promise<ContentSummary> {
+    if (name === scriptsPlace && this.scripts !== null) return scriptsSummary(await this.scripts.find(id));
+    return summaryOf((await this.read(id, this.destination(name), signer)).manifest);
+  }
+
+  /**
+   * Reads one of the scripts to its end, all of it.
+   *
+   * @throws as `scriptsContent`
+   */
+  async readScripts(id: string, signal: AbortSignal, progress: (words: string) => void): Promise<ScriptsContent> {
+    if (this.scripts === null) throw new Failure('backup.not-found', { attempted: `read the backup ${id} of the scripts` });
+    return scriptsContent(this.scripts, await this.scripts.find(id), { signal, progress });
+  }
+
+  /** Opens a backup for a restore, whoever made it; one of the scripts is read to its end. */
+  async content({ id, destination: name, signer, parts, unlock, signal, progress }: ContentOptions): Promise<BackupContent> {
+    if (name === scriptsPlace && this.scripts !== null)
+      return scriptsContent(this.scripts, await this.scripts.find(id), { parts, signal, progress });
+    const destination = this.destination(name);
+    const { manifest, proof } = await this.read(id, destination, signer);
+    progress('it waits for the keys');
+    return stewardContent(manifest, proof, destination, await openerOf(manifest, destination, unlock));
   }
 
   /** Looks at every object. What is found wrong takes back what was proven before. */

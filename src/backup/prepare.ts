@@ -1,22 +1,17 @@
 import type { Clock } from '../clock.ts';
 import { Failure } from '../failures/failure.ts';
 import { sizeText } from '../reply/size.ts';
-import type { DatabaseFacts, RestorePlace, Snapshot, Space, Stack, StackFacts } from '../stack/stack.ts';
+import type { DatabaseFacts, MediaFile, RestorePlace, Snapshot, Space, Stack, StackFacts } from '../stack/stack.ts';
 import type { PreparedReport, RestorePart } from '../store/restores.ts';
-import type { KeyOf } from './opener.ts';
-import type { Destination } from './destinations/destination.ts';
-import type { Manifest, ManifestObject, Proof } from './manifest.ts';
+import type { BackupContent, ContentSummary } from './content.ts';
+import { mediaIdOf } from './media-index.ts';
 import { assertSequencesAhead, fingerprint } from './prove.ts';
-import { openedWhole } from './verify.ts';
 
 export interface PrepareOptions {
   /** Of the restore. */
   id: string;
-  manifest: Manifest;
-  proof: Proof | null;
-  destination: Destination;
+  content: BackupContent;
   parts: readonly RestorePart[];
-  keyOf: KeyOf;
   stack: Stack;
   clock: Clock;
   signal: AbortSignal;
@@ -24,15 +19,10 @@ export interface PrepareOptions {
   progress: (words: string) => void;
 }
 
-interface IndexLine {
-  path: string;
-  bytes: number;
-  sha256: string;
-}
+export const neverProven = 'it was never proven against the database that it was made of';
 
 /** Media ids that are asked of the database at a time. */
 const page = 500;
-const indexLineAtMost = 4096;
 
 /**
  * Whether a backup fits this homeserver, before anything of it is opened.
@@ -40,21 +30,20 @@ const indexLineAtMost = 4096;
  * @param live what its database says of itself, or null where there is none yet
  * @throws Failure `restore.refused` with the reason
  */
-export function assertFits(manifest: Manifest, facts: StackFacts, live: DatabaseFacts | null, parts: readonly RestorePart[]): void {
+export function assertFits(summary: ContentSummary, facts: StackFacts, live: DatabaseFacts | null, parts: readonly RestorePart[]): void {
   const refuse = (reason: string, hint?: string): never => {
-    throw new Failure('restore.refused', { attempted: `restore ${manifest.id}`, reason, ...(hint === undefined ? {} : { hint }) });
+    throw new Failure('restore.refused', { attempted: `restore ${summary.id}`, reason, ...(hint === undefined ? {} : { hint }) });
   };
-  const { name, database } = manifest.server;
-  if (name !== facts.serverName) refuse(`it is of ${name}, and this is ${facts.serverName}`);
+  const { serverName, database } = summary;
+  if (serverName !== null && serverName !== facts.serverName) refuse(`it is of ${serverName}, and this is ${facts.serverName}`);
   if (!parts.includes('database')) return;
-  const kind = facts.database.kind === 'postgres' ? 'pg_dump' : 'sqlite';
-  if (database.kind !== kind)
-    refuse(
-      `it is of ${database.kind === 'sqlite' ? 'SQLite' : 'PostgreSQL'}, and the homeserver uses ${kind === 'sqlite' ? 'SQLite' : 'PostgreSQL'}`,
-    );
+  if (database === null) return refuse('there is no database in it', 'The other parts can be restored: `--only`.');
+  const ofSqlite = database.kind === 'sqlite';
+  if (ofSqlite !== (facts.database.kind === 'sqlite'))
+    refuse(`it is of ${ofSqlite ? 'SQLite' : 'PostgreSQL'}, and the homeserver uses ${ofSqlite ? 'PostgreSQL' : 'SQLite'}`);
   if (database.encoding !== null && database.encoding !== 'UTF8') refuse(`its encoding is ${database.encoding}, and Synapse wants UTF8`);
   if (live === null) return;
-  if (database.schemaVersion > live.schemaVersion)
+  if (database.schemaVersion !== null && database.schemaVersion > live.schemaVersion)
     refuse(
       `its schema has the number ${database.schemaVersion}, and the Synapse that is installed has ${live.schemaVersion}`,
       'Upgrade Synapse first, to the version that the backup is of or a newer one.',
@@ -67,10 +56,10 @@ export function assertFits(manifest: Manifest, facts: StackFacts, live: Database
 }
 
 /** Whether there is room to load the database of a backup. @returns what could not be seen, in words @throws Failure `restore.no-space` */
-export async function assertDatabaseRoom(manifest: Manifest, stack: Stack, parts: readonly RestorePart[]): Promise<string[]> {
-  if (!parts.includes('database')) return [];
-  const space = await stack.restores.databaseSpace(manifest.server.database.bytes);
-  assertRoom(space, `load the database of ${manifest.id}`);
+export async function assertDatabaseRoom({ id, database }: ContentSummary, stack: Stack, parts: readonly RestorePart[]): Promise<string[]> {
+  if (!parts.includes('database') || database === null) return [];
+  const space = await stack.restores.databaseSpace(database.bytes);
+  assertRoom(space, `load the database of ${id}`);
   if (space.free !== null) return [];
   const grant = space.grant === null ? '' : `: \`${space.grant}\` lets Steward look`;
   return [`about ${sizeText(space.needed)} are needed at ${space.place}, and what is free there cannot be seen${grant}`];
@@ -84,11 +73,11 @@ function assertRoom({ place, needed, free }: Space, attempted: string): void {
 
 /** Loads all that was chosen beside what is live, and checks it. Whatever it throws, the caller takes away what is there of it. */
 export async function prepare(options: PrepareOptions): Promise<PreparedReport> {
-  const { manifest, parts, stack, clock, progress } = options;
+  const { content, parts, stack, clock, progress } = options;
   const started = clock.monotonic();
   const report = {
-    serverName: manifest.server.name,
-    databaseAt: Date.parse(manifest.databaseAt),
+    serverName: content.summary.serverName,
+    databaseAt: content.summary.databaseAt,
     ...{ tables: 0, rows: 0, lastEvent: null as number | null, media: 0, mediaBytes: 0, mediaMissing: 0 },
     files: [] as string[],
     remarks: [] as string[],
@@ -96,7 +85,7 @@ export async function prepare(options: PrepareOptions): Promise<PreparedReport> 
   progress('keys, configuration and secrets');
   await prepareFiles(options, report);
   if (parts.includes('database')) {
-    report.remarks.push(...(await assertDatabaseRoom(manifest, stack, parts)));
+    report.remarks.push(...(await assertDatabaseRoom(content.summary, stack, parts)));
     progress('the database is loaded');
     await prepareDatabase(options, report);
   }
@@ -108,24 +97,22 @@ export async function prepare(options: PrepareOptions): Promise<PreparedReport> 
     } finally {
       await view.close();
     }
-    if (manifest.media.elsewhere.length > 0)
-      report.remarks.push(`media that only ${manifest.media.elsewhere.join(', ')} had (media_storage_providers) are not in the backup`);
   }
+  report.remarks.push(...content.remarks(parts));
   return { ...report, seconds: Math.round((clock.monotonic() - started) / 100) / 10 };
 }
 
 type Report = Omit<PreparedReport, 'seconds' | 'files' | 'remarks'> & { files: string[]; remarks: string[] };
 
-async function prepareFiles({ id, manifest, destination, parts, keyOf, stack, signal }: PrepareOptions, report: Report): Promise<void> {
-  const roles = { keys: 'signing-key', config: 'config', secrets: 'secrets' } as const;
-  for (const [part, role] of Object.entries(roles) as [keyof typeof roles, ManifestObject['role']][]) {
+async function prepareFiles({ id, content, parts, stack, signal }: PrepareOptions, report: Report): Promise<void> {
+  for (const part of ['keys', 'config', 'secrets'] as const) {
     if (!parts.includes(part)) continue;
     // On another machine the key may have another place.
     const to = part === 'keys' ? (await stack.facts()).signingKeyPath : undefined;
-    for (const object of manifest.objects.filter((candidate) => candidate.role === role)) {
-      const staged = await stack.restores.stageFiles(id, openedWhole(destination, object, keyOf, signal), signal, to);
+    for (const tar of content.files(part, signal)) {
+      const staged = await stack.restores.stageFiles(id, tar, signal, to);
       report.files.push(...staged.filter(({ live }) => live !== 'same').map(({ path }) => path));
-      if (role === 'signing-key' && staged.some(({ live }) => live === 'other'))
+      if (part === 'keys' && staged.some(({ live }) => live === 'other'))
         report.remarks.push(
           'the signing key is another one than today’s: put the public half of today’s under `old_signing_keys`, or leave it with `--only` without keys',
         );
@@ -133,35 +120,31 @@ async function prepareFiles({ id, manifest, destination, parts, keyOf, stack, si
   }
 }
 
-async function prepareDatabase({ id, manifest, proof, destination, keyOf, stack, signal }: PrepareOptions, report: Report): Promise<void> {
-  const { kind } = manifest.server.database;
-  const object = manifest.objects.find(({ role }) => role === 'database');
-  if (object === undefined) throw new Failure('backup.damaged', { attempted: `restore ${manifest.id}`, reason: 'it names no database' });
+async function prepareDatabase({ id, content, stack, signal }: PrepareOptions, report: Report): Promise<void> {
+  const { summary, proven } = content;
+  if (summary.database === null) throw new TypeError('a backup without a database was let in');
+  const { kind, schemaVersion } = summary.database;
   const place: RestorePlace = stack.restores;
-  await place.load(id, kind, openedWhole(destination, object, keyOf, signal), signal);
+  await place.load(id, kind, content.database(signal), signal);
   const view = await place.openPrepared(id);
   try {
-    const different = (reason: string): Failure => new Failure('restore.different', { attempted: `load ${manifest.id}`, reason });
+    const different = (reason: string): Failure => new Failure('restore.different', { attempted: `load ${summary.id}`, reason });
     if (kind === 'sqlite') {
       const [check] = await view.rows('PRAGMA integrity_check');
       if (check?.['integrity_check'] !== 'ok') throw different(`SQLite finds it damaged: ${String(check?.['integrity_check'])}`);
     }
-    const found = await fingerprint(view, kind);
+    const found = await fingerprint(view, kind === 'sqlite' ? 'sqlite' : 'pg_dump');
     report.tables = found.rows.size;
     report.rows = [...found.rows.values()].reduce((sum, count) => sum + count, 0);
-    if (proof !== null && proof.content.level >= 3 && (proof.content.tables !== report.tables || proof.content.rows !== report.rows))
-      throw different(
-        `it has ${report.rows} rows in ${report.tables} tables, and was proven with ${proof.content.rows} in ${proof.content.tables}`,
-      );
-    if (kind === 'pg_dump') await assertSequencesAhead(view, found.sequences);
+    if (proven !== null && (proven.tables !== report.tables || proven.rows !== report.rows))
+      throw different(`it has ${report.rows} rows in ${report.tables} tables, and was proven with ${proven.rows} in ${proven.tables}`);
+    if (kind !== 'sqlite') await assertSequencesAhead(view, found.sequences);
     const [schema] = await view.rows('SELECT version FROM schema_version');
-    if (Number(schema?.['version']) !== manifest.server.database.schemaVersion)
-      throw different(
-        `its schema has the number ${String(schema?.['version'])}, and the manifest says ${manifest.server.database.schemaVersion}`,
-      );
+    if (Number(schema?.['version']) !== schemaVersion)
+      throw different(`its schema has the number ${String(schema?.['version'])}, and the backup says ${schemaVersion}`);
     const [last] = await view.rows('SELECT coalesce(max(stream_ordering), 0) AS last FROM events');
     report.lastEvent = Number(last?.['last']);
-    if (proof === null || proof.content.level < 3) report.remarks.push('it was never proven against the database that it was made of');
+    if (proven === null) report.remarks.push(neverProven);
   } finally {
     await view.close();
   }
@@ -169,15 +152,11 @@ async function prepareDatabase({ id, manifest, proof, destination, keyOf, stack,
 
 /** Of each pack, the files that the database names and that are not there as they were. A pack of which nothing is missing is not opened. */
 async function prepareMedia(options: PrepareOptions, view: Snapshot, report: Report): Promise<void> {
-  const { id, manifest, destination, keyOf, stack, signal } = options;
-  const indexes = manifest.objects.filter(({ role }) => role === 'media-index');
+  const { id, content, stack, signal } = options;
   let held = 0;
-  for (const index of indexes) {
-    const pack = manifest.objects.find(({ role, name }) => role === 'media' && name === index.name.replace(/\.files\.age$/, '.tar.age'));
-    if (pack === undefined)
-      throw new Failure('backup.damaged', { attempted: `restore ${manifest.id}`, reason: `${index.name} has no pack` });
-    const wanted = new Map<string, IndexLine>();
-    for await (const lines of batches(indexLines(openedWhole(destination, index, keyOf, signal)), page)) {
+  for (const pack of content.packs) {
+    const wanted = new Map<string, MediaFile>();
+    for await (const lines of batches(pack.files(signal), page)) {
       const known = await mediaIn(view, lines);
       for (const line of lines) {
         if (!known.has(mediaIdOf(line.path))) continue;
@@ -189,7 +168,7 @@ async function prepareMedia(options: PrepareOptions, view: Snapshot, report: Rep
     if (wanted.size === 0) continue;
     const needed = [...wanted.values()].reduce((sum, { bytes }) => sum + bytes, 0);
     assertRoom(await stack.restores.mediaSpace(needed), 'unpack media');
-    const staged = await stack.restores.stageMedia(id, openedWhole(destination, pack, keyOf, signal), (path) => wanted.has(path), signal);
+    const staged = await stack.restores.stageMedia(id, pack.tar(signal), (path) => wanted.has(path), signal);
     const byPath = new Map(staged.map((file) => [file.path, file]));
     for (const line of wanted.values()) {
       const file = byPath.get(line.path);
@@ -207,29 +186,11 @@ async function prepareMedia(options: PrepareOptions, view: Snapshot, report: Rep
 }
 
 /** Which of these media the database has. */
-async function mediaIn(view: Snapshot, lines: readonly IndexLine[]): Promise<Set<string>> {
+async function mediaIn(view: Snapshot, lines: readonly MediaFile[]): Promise<Set<string>> {
   const ids = [...new Set(lines.map(({ path }) => mediaIdOf(path)))];
   const list = ids.map((id) => `'${id.replaceAll("'", "''")}'`).join(', ');
   const rows = await view.rows(`SELECT media_id FROM local_media_repository WHERE media_id IN (${list})`);
   return new Set(rows.map((row) => String(row['media_id'])));
-}
-
-/** Of a path such as `local_content/aa/bb/rest`. */
-export function mediaIdOf(path: string): string {
-  return path.split('/').slice(1, 4).join('');
-}
-
-/** What a list of a pack's files holds. @throws Failure `backup.damaged` */
-export async function* indexLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<IndexLine> {
-  let waiting = '';
-  const decoder = new TextDecoder();
-  for await (const chunk of chunks) {
-    const lines = (waiting + decoder.decode(chunk, { stream: true })).split('\n');
-    waiting = lines.pop() ?? '';
-    if (waiting.length > indexLineAtMost)
-      throw new Failure('backup.damaged', { attempted: 'read a list of media', reason: 'a line of it is far too long' });
-    for (const line of lines) if (line !== '') yield JSON.parse(line) as IndexLine;
-  }
 }
 
 async function* batches<T>(items: AsyncIterable<T>, size: number): AsyncGenerator<T[]> {

@@ -3,8 +3,9 @@ import { asFailure, Failure } from '../failures/failure.ts';
 import type { DatabaseFacts, Snapshot, Stack } from '../stack/stack.ts';
 import type { RestorePart, RestoreRow, RestoreState, RestoreStore } from '../store/restores.ts';
 import type { Log } from '../telemetry/log.ts';
-import { idAt, type Backups, type KnownBackup } from './backups.ts';
-import { openerOf, type Unlocker } from './opener.ts';
+import { idAt, type Backups } from './backups.ts';
+import type { ContentSummary } from './content.ts';
+import type { Unlocker } from './opener.ts';
 import { assertDatabaseRoom, assertFits, prepare } from './prepare.ts';
 
 export interface RestoresOptions {
@@ -90,23 +91,23 @@ export class Restores {
     places: readonly { id: string; destination: string }[],
     parts: readonly RestorePart[],
     signer: string | null,
-  ): Promise<{ row: { id: string; destination: string }; databaseAt: string; live: DatabaseFacts | null; remarks: string[] }> {
+  ): Promise<{ row: { id: string; destination: string }; databaseAt: number; live: DatabaseFacts | null; remarks: string[] }> {
     const stack = this.#options.stack();
     const backups = this.#options.backups();
     const failed: unknown[] = [];
     for (const row of places) {
-      let read: KnownBackup;
+      let summary: ContentSummary;
       try {
-        read = await backups.read(row.id, backups.destination(row.destination), signer);
+        summary = await backups.summary(row.id, row.destination, signer);
       } catch (error) {
         failed.push(error);
         continue;
       }
       const live = await stack.databaseFacts().catch((error: unknown) => noDatabaseYet(error));
-      assertFits(read.manifest, await stack.facts(), live, parts);
+      assertFits(summary, await stack.facts(), live, parts);
       // One that stands goes first, and gives its space.
-      const remarks = this.open() === null ? await assertDatabaseRoom(read.manifest, stack, parts) : [];
-      return { row, databaseAt: read.manifest.databaseAt, live, remarks };
+      const remarks = this.open() === null ? await assertDatabaseRoom(summary, stack, parts) : [];
+      return { row, databaseAt: summary.databaseAt, live, remarks };
     }
     throw failed[0];
   }
@@ -132,12 +133,10 @@ export class Restores {
     const { store, clock, log } = this.#options;
     const stack = this.#options.stack();
     const backups = this.#options.backups();
-    const destination = backups.destination(name);
-    const { manifest, proof } = await backups.read(backup, destination, signer);
     const live = await stack.databaseFacts().catch((error: unknown) => noDatabaseYet(error));
-    assertFits(manifest, await stack.facts(), live, parts);
-    progress('it waits for the keys');
-    const keyOf = await openerOf(manifest, destination, unlock);
+    assertFits(await backups.summary(backup, name, signer), await stack.facts(), live, parts);
+    const content = await backups.content({ id: backup, destination: name, signer, parts, unlock, signal, progress });
+    assertFits(content.summary, await stack.facts(), live, parts);
     // While the keys were waited for, others had their turn.
     const open = this.open();
     if (open !== null && (open.id !== replaces || (open.state !== 'prepared' && open.state !== 'undone')))
@@ -146,7 +145,7 @@ export class Restores {
     const id = this.#nextId();
     store.begin({ id, backup, destination: name, parts, startedAt: clock.now() });
     try {
-      const report = await prepare({ id, manifest, proof, destination, parts, keyOf, stack, clock, signal, progress });
+      const report = await prepare({ id, content, parts, stack, clock, signal, progress });
       store.prepared(id, report, clock.now());
       return id;
     } catch (error) {

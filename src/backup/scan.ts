@@ -6,7 +6,7 @@ import { addedBytes, folderOf, objectsOf } from './copy.ts';
 import { hashOfText } from './create.ts';
 import type { Destination } from './destinations/destination.ts';
 import type { Manifest, ManifestObject, Proof } from './manifest.ts';
-import { mediaIdOf } from './prepare.ts';
+import { mediaIdOf } from './media-index.ts';
 import { readManifest, readProof, wholeObject } from './verify.ts';
 
 export interface ScanOptions {
@@ -51,6 +51,8 @@ interface Found {
 
 /** Folders of backups; whatever else lies at the top of a destination is not ours to judge. */
 const backupFolder = /^\d{8}_\d{6}$/;
+/** What the scripts write last into one of theirs, which may lie beside. */
+const scriptsManifest = /^\d{8}_\d{6}\/(MANIFEST|backup-info)\.txt$/;
 const beside = /^(manifest\.json|RESTORE\.txt|proof[\w.-]*\.json|proofs\/.+)$/;
 
 /**
@@ -127,10 +129,12 @@ async function look(
 /** What lies in folders of backups and belongs to none; in folders of others, and of damaged ones, nobody can tell. */
 function extraOf(objects: ReadonlyMap<string, number>, found: ReadonlyMap<string, Found>, report: ScanReport): string[] {
   const named = new Set([...found.values()].flatMap(({ manifest }) => objectsOf(manifest).map(({ name }) => name)));
+  const ofScripts = new Set([...objects.keys()].filter((name) => scriptsManifest.test(name)).map(folderOf));
   const extra = [...report.extra];
   for (const name of objects.keys()) {
     const folder = folderOf(name);
     if (!backupFolder.test(folder) || named.has(name) || report.foreign.includes(folder) || report.damaged.includes(folder)) continue;
+    if (ofScripts.has(folder) && !objects.has(`${folder}/manifest.json`)) continue;
     if (found.has(folder) && beside.test(name.slice(folder.length + 1))) continue;
     extra.push(name);
   }

@@ -38,8 +38,10 @@ export function warningsOf(config: Config): ConfigWarning[] {
 function checkDestinations(tree: Record<string, unknown>): CrossMistake[] {
   const backup = isPlainObject(tree['backup']) ? tree['backup'] : {};
   const destinations = isPlainObject(backup['destinations']) ? backup['destinations'] : {};
-  return Object.entries(destinations).flatMap(([name, destination]) => {
+  return Object.entries(destinations).flatMap(([name, destination]): CrossMistake[] => {
     if (!isPlainObject(destination)) return [];
+    if (name === 'scripts' && backup['scripts_dir'] !== undefined)
+      return [{ path: ['backup', 'destinations', name], expected: 'another name: this one stands for `backup.scripts_dir`', found: name }];
     const kinds = ['directory', 's3'].filter((kind) => destination[kind] !== undefined);
     return kinds.length === 1
       ? []

@@ -128,7 +128,11 @@ function withAbsoluteBackup(backup: NonNullable<Config['backup']>, folder: strin
   const destinations = Object.entries(backup.destinations).map(
     ([name, { directory, s3 }]) => [name, directory === undefined ? { s3 } : { directory: resolve(folder, directory) }] as const,
   );
-  return { ...backup, destinations: Object.fromEntries(destinations) };
+  return {
+    ...backup,
+    destinations: Object.fromEntries(destinations),
+    ...(backup.scriptsDir === undefined ? {} : { scriptsDir: resolve(folder, backup.scriptsDir) }),
+  };
 }
 
 function withAbsoluteStack(stack: NonNullable<Config['stack']>, folder: string): NonNullable<Config['stack']> {

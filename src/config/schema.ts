@@ -208,6 +208,14 @@ const backup = section({
     .default({})
     .describe('Where backups go: each one goes to all of these. One that is proven in two is safe.')
     .meta({ example: { disk: { directory: '/mnt/backup/matrix' } } }),
+  scripts_dir: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'Folder of backups that `backup.sh` made, such as its `.backup`: they are listed, verified and restored. Nothing is written there.',
+    )
+    .meta({ example: '/root/matrix-synapse-stack/.backup' }),
   keys: section({
     recipients: z
       .array(z.string().regex(/^age1[a-z0-9]+$/, 'a recipient of age, such as age1…'))

@@ -324,6 +324,10 @@ export const failureTable = {
     'A backup holds a name that leads out of its place.',
     'Nothing of it was put in place. Who could write to the destination? Use another backup.',
   ),
+  'restore.unsafe-dump': failed(
+    'A dump holds what pg_dump does not write.',
+    'Nothing of it was run. Who could write to its folder? Use another backup.',
+  ),
   'restore.different': failed(
     'What was loaded is not what the backup was proven to hold.',
     'The live server was not touched. Use another backup; look at the disk of the destination.',

@@ -102,6 +102,9 @@ export interface DumpProgress {
   share: number;
 }
 
+/** What can be loaded: a dump, or statements that load one into an empty database and do nothing beside. */
+export type LoadFormat = DatabaseDump['format'] | 'sql';
+
 /** A file below the media path. */
 export interface MediaFile {
   /** Relative, of the form `local_content/aa/bb/rest`. */
@@ -162,11 +165,11 @@ export type Direction = 'in' | 'out';
  */
 export interface RestorePlace {
   /**
-   * Loads a dump into a new database beside the live one, in place of what an earlier try left. The one-time keys are none.
+   * Loads zstd frames into a new database beside the live one, in place of what an earlier try left. The one-time keys are none.
    *
    * @throws Failure `backup.unreadable`, `restore.no-space`
    */
-  load(id: string, format: DatabaseDump['format'], data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>;
+  load(id: string, format: LoadFormat, data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>;
   /** A view of what was loaded. */
   openPrepared(id: string): Promise<Snapshot>;
   databases(id: string): Promise<RestoreDatabases>;

@@ -2,8 +2,37 @@ import { z } from 'zod';
 import { fields, text, type Line, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
 import { defineRead } from '../define.ts';
+import { scriptsPlace, type ScriptsBackup } from '../../backup/scripts/folder.ts';
 import { isSafe } from '../../backup/backups.ts';
 import { backupArgument, contentWords, destinationArgument, levelText, objectWords, placed, placedShape, safeText } from './shared.ts';
+
+const shape = z.object({
+  id: z.string(),
+  destination: z.string(),
+  place: z.string(),
+  destinations: z.array(placedShape),
+  safe: z.boolean(),
+  serverName: z.string(),
+  database: z.string(),
+  schemaVersion: z.number().nullable(),
+  databaseAt: z.string(),
+  bytes: z.number(),
+  objects: z.number(),
+  media: z.number().nullable(),
+  mediaBytes: z.number(),
+  mediaMissing: z.number(),
+  mediaWrong: z.number(),
+  mediaElsewhere: z.array(z.string()),
+  excluded: z.array(z.string()),
+  contentLevel: z.number(),
+  contentMissing: z.string().nullable(),
+  objectLevel: z.number().nullable(),
+  /** Null where it is not encrypted. */
+  keys: z.enum(['sealed', 'mounted']).nullable(),
+  madeBy: z.string(),
+  signer: z.string().nullable(),
+  files: z.array(z.string()),
+});
 
 export const backupInfo = defineRead({
   name: 'backup info',
@@ -11,34 +40,12 @@ export const backupInfo = defineRead({
   tier: 'read',
   lock: 'none',
   args: z.strictObject({ backup: backupArgument, from: destinationArgument }),
-  result: z.object({
-    id: z.string(),
-    destination: z.string(),
-    place: z.string(),
-    destinations: z.array(placedShape),
-    safe: z.boolean(),
-    serverName: z.string(),
-    database: z.string(),
-    schemaVersion: z.number(),
-    databaseAt: z.string(),
-    bytes: z.number(),
-    objects: z.number(),
-    media: z.number(),
-    mediaBytes: z.number(),
-    mediaMissing: z.number(),
-    mediaWrong: z.number(),
-    mediaElsewhere: z.array(z.string()),
-    excluded: z.array(z.string()),
-    contentLevel: z.number(),
-    contentMissing: z.string().nullable(),
-    objectLevel: z.number().nullable(),
-    keys: z.enum(['sealed', 'mounted']),
-    madeBy: z.string(),
-    signer: z.string(),
-  }),
+  result: shape,
   examples: ['backup info latest'],
 
   async read({ backups }, args) {
+    const ofScripts = await backups.ofScripts(args.backup, args.from);
+    if (ofScripts !== null) return infoOfScripts(ofScripts, backups.scripts?.path ?? '');
     const { row, destination, manifest, proof } = await backups.readFromAny(backups.all(args.backup, args.from));
     const everywhere = backups.all(row.id);
     const { server, media } = manifest;
@@ -66,10 +73,17 @@ export const backupInfo = defineRead({
       keys: backups.keys.mode,
       madeBy: `Steward ${manifest.tool.steward}`,
       signer: manifest.signer,
+      files: [],
     };
   },
 
-  reply: (result): Part[] => [
+  reply: (result): Part[] => (result.destination === scriptsPlace ? partsOfScripts(result) : partsOfOwn(result)),
+});
+
+type Info = z.input<typeof shape>;
+
+function partsOfOwn(result: Info): Part[] {
+  return [
     text({ strong: `Backup ${result.id}` }, ` of ${result.serverName}`),
     fields(
       ['taken', [{ time: Date.parse(result.databaseAt) }]],
@@ -89,8 +103,51 @@ export const backupInfo = defineRead({
         'content',
         [levelText(result.contentLevel, contentWords, ''), result.contentMissing === null ? '' : `; not further: ${result.contentMissing}`],
       ],
-      ['signed by', [{ code: result.signer }]],
+      ['signed by', [{ code: result.signer ?? '' }]],
       ['opened by', [result.keys === 'mounted' ? 'Steward, and each admin with a key' : 'each admin with a key; Steward cannot']],
     ),
-  ],
-});
+  ];
+}
+
+function infoOfScripts(backup: ScriptsBackup, path: string): Info {
+  const { id, serverName, at, bytes, files, manifest } = backup;
+  return {
+    ...{
+      id,
+      destination: scriptsPlace,
+      place: path,
+      destinations: [],
+      safe: false,
+      serverName: serverName ?? 'a server that it does not name',
+    },
+    ...{ database: backup.database === null ? 'none' : 'PostgreSQL, plain SQL', schemaVersion: null },
+    databaseAt: new Date(at).toISOString(),
+    ...{
+      bytes,
+      objects: files.length,
+      media: null,
+      mediaBytes: backup.media?.bytes ?? 0,
+      mediaMissing: 0,
+      mediaWrong: 0,
+      mediaElsewhere: [],
+    },
+    excluded: ['configuration'],
+    ...{ contentLevel: 0, contentMissing: manifest === null ? 'the script did not finish it' : null, objectLevel: null },
+    ...{ keys: null, madeBy: 'the scripts', signer: null, files: files.map(({ name }) => name) },
+  };
+}
+
+function partsOfScripts(result: Info): Part[] {
+  return [
+    text({ strong: `Backup ${result.id}` }, ` of ${result.serverName}, made by the scripts`),
+    fields(
+      ['taken', [{ time: Date.parse(result.databaseAt) }]],
+      ['lies in', [{ code: `${result.place}/${result.id}` }]],
+      ['size', [`${sizeText(result.bytes)} in ${result.objects} files`]],
+      ['files', [{ code: result.files.join(' ') }]],
+      ['not in it', [result.excluded.join(', ')]],
+      ['proven', [result.contentMissing ?? 'never; `backup verify` reads it to its end']],
+      ['opened by', ['everybody who can read its folder: it is not encrypted']],
+    ),
+  ];
+}

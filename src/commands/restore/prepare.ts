@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { fromFirst } from '../../backup/places.ts';
 import type { Destination } from '../../backup/destinations/destination.ts';
+import { neverProven } from '../../backup/prepare.ts';
+import { scriptsPlace } from '../../backup/scripts/folder.ts';
 import { Failure } from '../../failures/failure.ts';
 import { fields, list, text, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
@@ -31,6 +33,7 @@ export const restorePrepare = defineWrite({
   details: [
     'It is read from the destination where it is best proven, and from the next one where an object of it is missing or damaged there.',
     'The manifest is looked at first: whose backup it is, schema, version and encoding of the database, and whether there is a key. Then the database is loaded into a new one beside the live one and compared with what was proven, and the media that are missing are unpacked beside the others. Whatever fails takes all of it away.',
+    'A backup that the scripts made is read to its end before anything is loaded: the dump to its last line, the archive of media whole. Statements that pg_dump does not write are refused.',
     '`restore cutover` puts it in place. One restore is open at a time: another `prepare` takes the place of one that is not live.',
     'The configuration keeps where database, media and signing key are, and the password of today. Files that today’s configuration does not name are not put back.',
   ],
@@ -49,6 +52,7 @@ export const restorePrepare = defineWrite({
     parts: z.array(z.string()),
     databaseAt: z.string(),
     tables: z.number(),
+    proven: z.boolean(),
     rows: z.number(),
     media: z.number(),
     mediaBytes: z.number(),
@@ -61,7 +65,13 @@ export const restorePrepare = defineWrite({
 
   async plan(ctx, args) {
     const { backups, restores, stack } = ctx;
-    const rows = args.signer === undefined ? backups.all(args.backup, args.from) : foreign(args.backup, backups.destinations(args.from));
+    const ofScripts = args.signer === undefined ? await backups.ofScripts(args.backup, args.from) : null;
+    const rows =
+      ofScripts !== null
+        ? [{ id: ofScripts.id, destination: scriptsPlace }]
+        : args.signer === undefined
+          ? backups.all(args.backup, args.from)
+          : foreign(args.backup, backups.destinations(args.from));
     const parts = partsIn(args.only);
     const open = restores.open();
     if (open !== null && open.state !== 'prepared' && open.state !== 'undone')
@@ -70,7 +80,7 @@ export const restorePrepare = defineWrite({
         reason: `the restore ${open.id} is ${open.state}`,
         hint: '`restore undo` or `restore finish` ends it.',
       });
-    assertOpenable(ctx, `open ${args.backup}`);
+    if (ofScripts === null) assertOpenable(ctx, `open ${args.backup}`);
     const { row, databaseAt, remarks } = await restores.check(rows, parts, args.signer ?? null);
     const facts = await stack.facts();
     return {
@@ -80,8 +90,8 @@ export const restorePrepare = defineWrite({
           'load ',
           { strong: row.id },
           ' of ',
-          { time: Date.parse(databaseAt) },
-          ` from ${row.destination} beside ${facts.serverName}: ${parts.join(', ')}`,
+          { time: databaseAt },
+          `${ofScripts === null ? ` from ${row.destination}` : ', which the scripts made and nobody proved,'} beside ${facts.serverName}: ${parts.join(', ')}`,
         ],
         ...remarks.map((remark) => [remark]),
         ...(open === null ? [] : [[`remove the copy of the restore ${open.id}, which is ${open.state}`]]),
@@ -122,6 +132,7 @@ export const restorePrepare = defineWrite({
       parts: [...row.parts],
       databaseAt: new Date(report.databaseAt).toISOString(),
       tables: report.tables,
+      proven: !report.remarks.includes(neverProven),
       rows: report.rows,
       media: report.media,
       mediaBytes: report.mediaBytes,
@@ -139,7 +150,12 @@ export const restorePrepare = defineWrite({
     ),
     fields(
       ['as of', [{ time: Date.parse(result.databaseAt) }]],
-      ['database', result.tables === 0 ? undefined : [`${result.rows} rows in ${count(result.tables, 'table')}, as they were proven`]],
+      [
+        'database',
+        result.tables === 0
+          ? undefined
+          : [`${result.rows} rows in ${count(result.tables, 'table')}${result.proven ? ', as they were proven' : ''}`],
+      ],
       [
         'media to put back',
         result.parts.includes('media') ? [`${count(result.media, 'file')}, ${sizeText(result.mediaBytes)}`] : undefined,

@@ -1,7 +1,9 @@
+import { randomBytes } from 'node:crypto';
+import { zstdCompressSync } from 'node:zlib';
 import type { Client } from 'pg';
 import type { Clock } from '../../clock.ts';
 import { Failure } from '../../failures/failure.ts';
-import type { DatabaseDump, Direction, RestoreDatabases, Snapshot, Space } from '../stack.ts';
+import type { Direction, LoadFormat, RestoreDatabases, Snapshot, Space } from '../stack.ts';
 import { feedDecompressed } from './feed.ts';
 import { connect, identifier, majorOf, openSnapshot, rowsOf, type Access } from './postgres.ts';
 import { dumpProgram } from './programs.ts';
@@ -30,8 +32,8 @@ export class PostgresRestore {
     this.#clock = clock;
   }
 
-  async load(id: string, format: DatabaseDump['format'], data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
-    if (format !== 'pg_dump')
+  async load(id: string, format: LoadFormat, data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+    if (format === 'sqlite')
       throw new Failure('restore.refused', {
         attempted: 'load the database',
         reason: 'the backup is of SQLite, and the homeserver uses PostgreSQL',
@@ -45,13 +47,18 @@ export class PostgresRestore {
       await this.#copyGrants(client, name);
       return { major: await majorOf(client), place: (await dataFolder(client)).folder };
     });
-    const program = dumpProgram(this.#programs, major).replace(/pg_dump$/, 'pg_restore');
-    const options = ['--exit-on-error', '--no-owner', '--no-privileges', `--role=${owner}`, '--no-password'];
+    const loader = format === 'sql' ? 'psql' : 'pg_restore';
+    const program = dumpProgram(this.#programs, major).replace(/pg_dump$/, loader);
+    const options =
+      format === 'sql'
+        ? ['--no-psqlrc', '--quiet', '--set=ON_ERROR_STOP=1', '--single-transaction', '--file=-', '--no-password']
+        : ['--exit-on-error', '--no-owner', '--no-privileges', `--role=${owner}`, '--no-password'];
+    const input = format === 'sql' ? after(restricted(owner), data) : data;
     // Its own words must be the ones that `cannotLoad` knows.
     const env = { LC_ALL: 'C', PGAPPNAME: 'steward-restore', ...(password === null ? {} : { PGPASSWORD: password.reveal() }) };
     const command = [program, ...options, '-h', host, '-p', String(port), '-U', user, '-d', name] as const;
     const load = (during: AbortSignal): Promise<void> =>
-      feedDecompressed({ reader: { name: 'pg_restore', command: [...command], env }, data, signal: during, explain: cannotLoad });
+      feedDecompressed({ reader: { name: loader, command: [...command], env }, data: input, signal: during, explain: cannotLoad });
     await this.#keepBallast(name);
     try {
       if (place === null) await load(signal);
@@ -235,10 +242,10 @@ async function dataFolder(client: Client): Promise<{ folder: string | null; gran
   }
 }
 
-/** What pg_restore says of the server that it loads into, and not of the dump; null where it is of the dump. */
+/** What pg_restore or psql says of the server that it loads into, and not of the dump; null where it is of the dump. */
 function cannotLoad(said: string): Failure | null {
   const of =
-    /pg_restore: (?:error|fatal): (?:could not execute query|COPY failed|connection to server|error returned by PQ|could not close)[^]*/i;
+    /(?:pg_restore: (?:error|fatal): (?:could not execute query|COPY failed|connection to server|error returned by PQ|could not close)|psql:.*(?:FATAL|PANIC|No space left|Disk quota|connection))[^]*/i;
   const lines = (of.exec(said)?.[0] ?? '').split('\n');
   if (lines[0] === '') return null;
   const reason = (/ERROR: +(.*)|FATAL: +(.*)/.exec(lines.join('\n'))?.[0] ?? lines[0] ?? '').slice(0, 300);
@@ -246,6 +253,17 @@ function cannotLoad(said: string): Failure | null {
   return /No space left on device|Disk quota exceeded/.test(said)
     ? new Failure('restore.no-space', { attempted, reason: `PostgreSQL said ${reason}` })
     : new Failure('restore.failed', { attempted, reason: `PostgreSQL said ${reason}` });
+}
+
+/** What psql itself would do for its input is refused from here on: nobody knows the word that ends it. */
+function restricted(owner: string): string {
+  return `\\restrict ${randomBytes(24).toString('hex')}\nSET ROLE ${identifier(owner)};\n`;
+}
+
+/** A frame of zstd before others. */
+async function* after(text: string, frames: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  yield zstdCompressSync(text);
+  yield* frames;
 }
 
 async function exists(client: Client, name: string): Promise<boolean> {

@@ -5,7 +5,7 @@ import { dirname } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { Failure } from '../../failures/failure.ts';
 import { toldApart } from '../stream.ts';
-import type { DatabaseDump, Direction, RestoreDatabases, Snapshot, Space } from '../stack.ts';
+import type { Direction, LoadFormat, RestoreDatabases, Snapshot, Space } from '../stack.ts';
 import { openSqlite, readerOf } from './sqlite.ts';
 import { freeAt, noSpace, told } from './space.ts';
 
@@ -17,7 +17,7 @@ export class SqliteRestore {
     this.#path = path;
   }
 
-  async load(id: string, format: DatabaseDump['format'], data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+  async load(id: string, format: LoadFormat, data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
     if (format !== 'sqlite')
       throw new Failure('restore.refused', {
         attempted: 'load the database',

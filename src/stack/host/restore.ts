@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path';
 import type { Clock } from '../../clock.ts';
-import type { DatabaseDump, Direction, MediaFile, RestoreDatabases, RestorePlace, Snapshot, Space, StagedFile } from '../stack.ts';
+import type { Direction, LoadFormat, MediaFile, RestoreDatabases, RestorePlace, Snapshot, Space, StagedFile } from '../stack.ts';
 import type { SynapseConfig } from '../synapse-config.ts';
 import type { Access } from './postgres.ts';
 import { FileRestore } from './restore-files.ts';
@@ -27,7 +27,7 @@ export class HostRestores implements RestorePlace {
     this.#options = options;
   }
 
-  async load(id: string, format: DatabaseDump['format'], data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+  async load(id: string, format: LoadFormat, data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
     await (await this.#database()).load(id, format, data, signal);
   }
 
