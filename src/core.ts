@@ -5,6 +5,7 @@ import type { OwnPart } from './backup/own.ts';
 import { Restores } from './backup/restores.ts';
 import { Unlocks } from './backup/unlocks.ts';
 import { Bootstrap } from './homeserver/bootstrap.ts';
+import { ProbeUser } from './homeserver/probe-user.ts';
 import { reattach } from './homeserver/reattach.ts';
 import { previousToken, tokenFileOf } from './config/token-file.ts';
 import { writePrivateFile } from './secrets/private-file.ts';
@@ -358,6 +359,13 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
       facts.remove('sync_token');
     },
     reattach: () => reattachHere(),
+    probe: () => {
+      const { homeserver: at } = config.current;
+      if (at === undefined) return null;
+      const own = { userId: at.userId, token: at.accessToken };
+      const { url, adminUrl = url, serverName } = at;
+      return new ProbeUser({ url, adminUrl, serverName, own, registrationSecret: () => stack().registrationSecret(), clock, ids });
+    },
     recovered: (id, state) => {
       audit.record({ event: 'restore.recovered', actor: steward, targets: [id], detail: { state } });
     },

@@ -20,8 +20,27 @@ export interface RestoresOptions {
   forgetPast: () => void;
   /** The homeserver runs on other data than before: Steward's account, token and room may be gone. @returns what was done, in words */
   reattach: () => Promise<string[]>;
+  /** Proves that people can log in and write there; null where Steward is told no address. See `ProbeUser`. */
+  probe: () => Probe | null;
   /** Something that a stop has cut off was taken back or finished. */
   recovered: (id: string, state: RestoreState) => void;
+}
+
+/** An account for one verification. */
+export interface Probe {
+  newName(): string;
+  /** @returns what was proven, in words @throws Failure where the homeserver cannot do it now */
+  prove(name: string): Promise<string>;
+  /** May be called again. */
+  erase(name: string): Promise<void>;
+}
+
+/** What came of a cutover or an undo, in words. */
+export interface Swapped {
+  /** What Steward had to make anew for itself. */
+  attached: string[];
+  /** What was seen to work after a cutover; empty after an undo. */
+  proven: string;
 }
 
 /** What those who use the homeserver would lose. */
@@ -36,6 +55,8 @@ const upBound = 120_000;
 /** Milliseconds after which one that does not run any more is given up. */
 const deadBound = 5000;
 const lookEvery = 100;
+/** Milliseconds that a homeserver which answers is given until a login and a write work too. */
+const probeBound = 20_000;
 /** Milliseconds that a server of a database is given to come back, when something is to be taken away there. */
 const backBound = 60_000;
 /** Milliseconds for which counts of what would be lost stand: a plan that was shown must not change by them. */
@@ -176,15 +197,15 @@ export class Restores {
   /**
    * Stops the homeserver, puts what was prepared in place, and starts it. Where it does not come up all is put back as it was.
    *
-   * @returns what Steward had to make anew for itself, in words
    * @throws Failure `restore.rolled-back`, `restore.stuck`, `restore.state`
    */
-  async cutover(id: string): Promise<string[]> {
+  async cutover(id: string): Promise<Swapped> {
     const { store, clock, log } = this.#options;
     const row = this.inState(id, 'cut over', ['prepared', 'undone']);
     const { restores } = this.#options.stack();
     const step = (name: string): void => store.setState(row.id, 'cutting-over', clock.now(), name);
     let downtime: number;
+    let proven: string;
     try {
       // Beside their neighbours, media hurt nobody: they are put there while the old server runs.
       step('media');
@@ -202,20 +223,21 @@ export class Restores {
       step('verify');
       await this.#untilUp();
       downtime = clock.monotonic() - stopped;
+      proven = await this.#prove(row.id);
     } catch (error) {
       log.error('a cutover failed and is taken back', { error });
       await this.#putBack(row.id, 'prepared');
       throw new Failure('restore.rolled-back', { attempted: `cut over ${row.id}`, reason: reasonOf(error), cause: error });
     }
     store.swapped(row.id, 'live', clock.now(), Math.round(downtime));
-    return this.#reattach();
+    return { attached: await this.#reattach(), proven };
   }
 
-  /** Puts back what was live before the cutover. @returns as `cutover` @throws Failure `restore.state`, `restore.stuck` */
-  async undo(id: string): Promise<string[]> {
+  /** Puts back what was live before the cutover. @throws Failure `restore.state`, `restore.stuck` */
+  async undo(id: string): Promise<Swapped> {
     const row = this.inState(id, 'undo', ['live', 'undoing', 'cutting-over']);
     await this.#putBack(row.id, row.state === 'cutting-over' ? 'prepared' : 'undone');
-    return this.#reattach();
+    return { attached: await this.#reattach(), proven: '' };
   }
 
   /** Removes what is kept aside: the old data of one that is live, else the copy that was loaded. */
@@ -240,7 +262,8 @@ export class Restores {
 
   async #recover(): Promise<void> {
     const { log, recovered } = this.#options;
-    for (const { id, state, step } of this.list()) {
+    for (const { id, state, step, probe } of this.list()) {
+      if (state === 'live' && probe !== null) await this.#erase(id, probe);
       if (state !== 'preparing' && state !== 'cutting-over' && state !== 'undoing' && state !== 'finishing') continue;
       log.warn('a restore was cut off', { state, ...(step === null ? {} : { reason: step }) });
       try {
@@ -301,6 +324,52 @@ export class Restores {
     if (row.parts.includes('media')) await restores.takeMediaBack(id);
     if (to === 'undone') store.swapped(id, 'undone', clock.now(), Math.round(downtime));
     else store.setState(id, 'prepared', clock.now());
+  }
+
+  /**
+   * One that answers may still be unable to write: an account is made, logs in, writes, and is erased.
+   *
+   * @returns what was proven, in words
+   * @throws Failure with the reason
+   */
+  async #prove(id: string): Promise<string> {
+    const { clock, probe: make, store } = this.#options;
+    const probe = make();
+    if (probe === null) return 'the homeserver runs; Steward is told no address of it to try more';
+    // Of a cutover to the same data that was cut off.
+    const before = this.find(id).probe;
+    if (before !== null) await this.#erase(id, before);
+    const name = probe.newName();
+    store.setProbe(id, name);
+    const end = clock.monotonic() + probeBound;
+    for (;;) {
+      try {
+        const proven = await probe.prove(name);
+        const erased = await this.#erase(id, name);
+        return erased ? proven : `${proven}: not yet, Steward tries again when it starts (\`user delete ${name}\`)`;
+      } catch (error) {
+        if (!(error instanceof Failure) || clock.monotonic() > end)
+          throw new Failure('homeserver.not-done', {
+            attempted: 'log in and write on the restored homeserver',
+            reason: `it answers, but nobody can log in and write: ${reasonOf(error)}`,
+            cause: error,
+          });
+      }
+      await clock.sleep(10 * lookEvery);
+    }
+  }
+
+  /** @returns whether it is gone */
+  async #erase(id: string, name: string): Promise<boolean> {
+    const { log, probe, store } = this.#options;
+    try {
+      await probe()?.erase(name);
+      store.setProbe(id, null);
+      return true;
+    } catch (error) {
+      log.error('the account that a restore was verified with could not be erased', { error });
+      return false;
+    }
   }
 
   async #stopAll(): Promise<void> {
@@ -392,7 +461,8 @@ async function countSince(openView: () => Promise<Snapshot>, lastEvent: number, 
     const count = async (sql: string): Promise<number> => Number((await view.rows(`SELECT count(*) AS n FROM ${sql}`))[0]?.['n']);
     return {
       events: await count(`events WHERE stream_ordering > ${lastEvent}`),
-      users: await count(`users WHERE creation_ts > ${Math.floor(since / 1000)}`),
+      // But for the one that the cutover was verified with.
+      users: await count(`users WHERE creation_ts > ${Math.floor(since / 1000)} AND name NOT LIKE '@steward-probe-%'`),
       media: await count(`local_media_repository WHERE created_ts > ${since} AND url_cache IS NULL`),
     };
   } catch {

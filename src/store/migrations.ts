@@ -502,4 +502,11 @@ export const migrations: readonly Migration[] = [
       ALTER TABLE steps ADD COLUMN work TEXT;
     `,
   },
+  {
+    since: '0.2.0',
+    sql: `
+      -- An account that a cutover is verified with, until it is erased.
+      ALTER TABLE restores ADD COLUMN probe TEXT;
+    `,
+  },
 ];

@@ -46,6 +46,8 @@ export interface RestoreRow {
   cutOverAt: number | null;
   /** Milliseconds that the homeserver was away in the last cutover or undo. */
   downtime: number | null;
+  /** Name of an account on the restored data that a cutover was verified with, until it is erased. */
+  probe: string | null;
 }
 
 /** The journal of restores: each step is written before it is done. */
@@ -88,6 +90,13 @@ export class RestoreStore {
     });
   }
 
+  /** Written before the account is made, and null when it is erased. */
+  setProbe(id: string, name: string | null): void {
+    this.#store.transaction(() => {
+      this.#run('UPDATE restores SET probe = ? WHERE id = ?', name, id);
+    });
+  }
+
   get(id: string): RestoreRow | null {
     const row = this.#store.database.prepare('SELECT * FROM restores WHERE id = ?').get(id);
     return row === undefined ? null : restoreOf(row);
@@ -117,5 +126,6 @@ function restoreOf(row: Record<string, unknown>): RestoreRow {
     changedAt: Number(row['changed_at']),
     cutOverAt: number('cut_over_at'),
     downtime: number('downtime'),
+    probe: typeof row['probe'] === 'string' ? row['probe'] : null,
   };
 }

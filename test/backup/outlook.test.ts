@@ -19,7 +19,7 @@ const made = (id: string, more: Partial<Measured> = {}): Measured => ({
 });
 const restore = (backup: string, seconds: number, downtime: number | null): RestoreRow => ({
   ...{ id: `of-${backup}`, backup, destination: 'disk', state: 'live', step: null, parts: ['database'], startedAt: 0, changedAt: 0 },
-  ...{ cutOverAt: 0, downtime, report: { seconds } as PreparedReport },
+  ...{ cutOverAt: 0, downtime, report: { seconds } as PreparedReport, probe: null },
 });
 
 describe('what a restore now would come to', () => {

@@ -218,6 +218,38 @@ describe('a cutover', () => {
     expect(world.aside()).toEqual([]);
   });
 
+  test('onto data that Synapse answers on and nobody can write to is taken back too', async () => {
+    expect(await prepare()).toMatchObject({ outcome: 'done' });
+    const { id: restore } = (await world.core()).restores.find('latest');
+    const at = { ...world.postgres.superuser, name: `synapse_restore_${restore}` };
+    // It starts, lets people register and log in, and keeps nothing that they say.
+    await sql(at, 'ALTER TABLE account_data OWNER TO postgres; GRANT SELECT ON account_data TO synapse;');
+    const reply = await world.steward('restore cutover latest');
+    expect(reply).toMatchObject({ outcome: 'failed', errorId: 'restore.rolled-back' });
+    expect(JSON.stringify(reply.parts)).toContain('it answers, but nobody can log in and write');
+    expect(await world.answers()).toBe(true);
+    expect({ ...(await look()), pid: null }).toEqual({ ...before, pid: null });
+    expect((await world.core()).restores.find('latest')).toMatchObject({ state: 'prepared', probe: expect.stringMatching(/^steward-probe-/) });
+
+    // Mended, it comes up; of the accounts that it was tried with, that of before too, names are left.
+    await sql(at, 'ALTER TABLE account_data OWNER TO synapse');
+    const again = await world.steward('restore cutover latest');
+    expect(again).toMatchObject({
+      outcome: 'done',
+      result: { proven: 'a new account could log in, write and read, and is erased' },
+    });
+    expect((await world.core()).restores.find('latest')).toMatchObject({ state: 'live', probe: null });
+    const live = { ...world.postgres.superuser, name: 'synapse' };
+    const left = `SELECT count(*), min(deactivated), count(password_hash), (SELECT count(*) FROM erased_users WHERE user_id LIKE '@steward-probe-%'),
+      (SELECT count(*) FROM access_tokens WHERE user_id LIKE '@steward-probe-%'), (SELECT count(*) FROM devices WHERE user_id LIKE '@steward-probe-%'),
+      (SELECT count(*) FROM account_data WHERE user_id LIKE '@steward-probe-%'), (SELECT count(*) FROM profiles WHERE full_user_id LIKE '@steward-probe-%')
+      FROM users WHERE name LIKE '@steward-probe-%'`;
+    expect((await sql(live, left)).trim()).toBe('2|1|0|2|0|0|0|0');
+    expect(await world.steward('restore undo latest --yes')).toMatchObject({ outcome: 'done' });
+    expect(await world.oracle()).toBe(before.rows);
+    expect(await world.steward('restore finish latest')).toMatchObject({ outcome: 'done' });
+  });
+
   test('brings back keys, configuration and secrets that were changed since, and an undo those of today', async () => {
     const config = readFileSync(world.synapse.configPath, 'utf8');
     const then = world.files();

@@ -7,7 +7,7 @@ export const restoreCutover = defineWrite({
   name: 'restore cutover',
   summary: 'Stop the homeserver, put a prepared restore in place, and start it; what was live is kept.',
   details: [
-    'The databases change places by a rename, with sessions ended and refused; keys, configuration and secrets are replaced, media added. The homeserver must answer again, otherwise all is put back as it was, by itself. So it is after a crash at any step.',
+    'The databases change places by a rename, with sessions ended and refused; keys, configuration and secrets are replaced, media added. The homeserver must answer again, and an account that is made for this must be able to log in, write and read (it is erased at once); otherwise all is put back as it was, by itself. So it is after a crash at any step.',
     '`restore undo` goes back, until `restore finish` removes what was live before.',
   ],
   tier: 'catastrophic',
@@ -20,6 +20,7 @@ export const restoreCutover = defineWrite({
     databaseAt: z.string(),
     downtimeSeconds: z.number(),
     files: z.array(z.string()),
+    proven: z.string(),
     attached: z.array(z.string()),
   }),
   examples: ['restore cutover latest'],
@@ -47,7 +48,7 @@ export const restoreCutover = defineWrite({
   },
 
   async run({ restores }, data) {
-    return { attached: await restores.cutover(data.id) };
+    return { ...(await restores.cutover(data.id)) };
   },
 
   async readBack({ restores, stack }, data, note) {
@@ -60,6 +61,7 @@ export const restoreCutover = defineWrite({
       databaseAt: new Date(row.report?.databaseAt ?? row.startedAt).toISOString(),
       downtimeSeconds: Math.round((row.downtime ?? 0) / 10) / 100,
       files: [...(row.report?.files ?? [])],
+      proven: typeof note['proven'] === 'string' ? note['proven'] : '',
       attached: attachedIn(note),
     };
   },
@@ -68,6 +70,7 @@ export const restoreCutover = defineWrite({
     text({ strong: 'Restored' }, ` from ${result.backup}. The homeserver was away for ${result.downtimeSeconds} s, and answers.`),
     fields(
       ['as of', [{ time: Date.parse(result.databaseAt) }]],
+      ['proven', result.proven === '' ? undefined : [result.proven]],
       ['replaced', result.files.length === 0 ? undefined : [{ code: result.files.join(' ') }]],
     ),
     ...attachedLine(result.attached),

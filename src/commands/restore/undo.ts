@@ -37,7 +37,7 @@ export const restoreUndo = defineWrite({
   },
 
   async run({ restores }, data) {
-    return { attached: await restores.undo(data.id) };
+    return { ...(await restores.undo(data.id)) };
   },
 
   async readBack({ restores, stack }, data, note) {
