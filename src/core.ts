@@ -2,7 +2,7 @@ import { Backups } from './backup/backups.ts';
 import { Heartbeat } from './backup/heartbeat.ts';
 import { BackupReports } from './backup/reports.ts';
 import type { OwnPart } from './backup/own.ts';
-import { Restores } from './backup/restores.ts';
+import { Restores, stateWords } from './backup/restores.ts';
 import { Unlocks } from './backup/unlocks.ts';
 import { Bootstrap } from './homeserver/bootstrap.ts';
 import { ProbeUser } from './homeserver/probe-user.ts';
@@ -311,6 +311,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     channels,
     undelivered: () => alerts.undelivered(),
     backups: () => (config.current.backup === undefined ? null : backups().list()),
+    restores: () => ({ rows: restores.list(), isBusy: restores.isBusy }),
     heartbeat: () => (config.current.backup?.heartbeat === undefined ? undefined : heartbeat.last()),
     clock,
     others: { room: (synapse) => hooks.looks.room(synapse), crypto: (synapse) => hooks.looks.crypto(synapse) },
@@ -348,7 +349,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     ...{ schedules, alerts, clock, heartbeat },
   });
   const unlocks = new Unlocks(clock);
-  const restores = new Restores({
+  const restores: Restores = new Restores({
     store: restoreStore,
     backups,
     stack,
@@ -367,7 +368,14 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
       return new ProbeUser({ url, adminUrl, serverName, own, registrationSecret: () => stack().registrationSecret(), clock, ids });
     },
     recovered: (id, state) => {
-      audit.record({ event: 'restore.recovered', actor: steward, targets: [id], detail: { state } });
+      store.transaction(() => {
+        audit.record({ event: 'restore.recovered', actor: steward, targets: [id], detail: { state } });
+        alerts.happened({ id: 'restore.recovered', subject: id, detail: `the restore ${id} was cut off, and is now ${stateWords[state]}` });
+        alerts.resolve('doctor.restores');
+      });
+    },
+    stuck: (id, reason) => {
+      alerts.raise({ id: 'doctor.restores', detail: `the restore ${id} was cut off, and could not be taken back: ${reason}` });
     },
   });
   const approvalStore = new ApprovalStore(store);

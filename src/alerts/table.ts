@@ -50,6 +50,14 @@ export const alertTable = {
     '`!backup schedule` shows when the last one was made and when the next is due.',
   ),
 
+  'restore.waiting': alert('warning', 'a restore has been waiting for days', '`!restore list` shows it, and what can be done next.'),
+  'restore.recovered': alert(
+    'critical',
+    "Steward's start has taken back or finished a restore that was cut off",
+    '`!restore list` shows where it is; does the homeserver answer?',
+  ),
+  'doctor.restores': alert('critical', 'a restore stands half-way', '`restore undo` in the shell, when what the message names is mended.'),
+
   'doctor.homeserver': alert('critical', 'the homeserver does not answer', 'Start Synapse; `!server doctor` shows whether it answers.'),
   'doctor.token': alert(
     'critical',

@@ -24,10 +24,12 @@ export interface RestoresOptions {
   probe: () => Probe | null;
   /** Something that a stop has cut off was taken back or finished. */
   recovered: (id: string, state: RestoreState) => void;
+  /** What a stop has cut off could be neither. */
+  stuck: (id: string, reason: string) => void;
 }
 
 /** An account for one verification. */
-export interface Probe {
+interface Probe {
   newName(): string;
   /** @returns what was proven, in words @throws Failure where the homeserver cannot do it now */
   prove(name: string): Promise<string>;
@@ -36,7 +38,7 @@ export interface Probe {
 }
 
 /** What came of a cutover or an undo, in words. */
-export interface Swapped {
+interface Swapped {
   /** What Steward had to make anew for itself. */
   attached: string[];
   /** What was seen to work after a cutover; empty after an undo. */
@@ -70,9 +72,15 @@ export class Restores {
   readonly #options: RestoresOptions;
   readonly #losses = new Map<string, { at: number; loss: Loss | null }>();
   #recovering: Promise<void> | null = null;
+  #working = 0;
 
   constructor(options: RestoresOptions) {
     this.#options = options;
+  }
+
+  /** Whether one is being prepared, swapped or finished now. */
+  get isBusy(): boolean {
+    return this.#working > 0;
   }
 
   list(): RestoreRow[] {
@@ -165,6 +173,7 @@ export class Restores {
     if (open !== null) await this.finish(open.id);
     const id = this.#nextId();
     store.begin({ id, backup, destination: name, parts, startedAt: clock.now() });
+    this.#working += 1;
     try {
       const report = await prepare({ id, content, parts, stack, clock, signal, progress });
       store.prepared(id, report, clock.now());
@@ -173,6 +182,8 @@ export class Restores {
       await this.#discard(id).catch((left: unknown) => log.error('what was prepared could not be taken away yet', { error: left }));
       signal.throwIfAborted();
       throw error;
+    } finally {
+      this.#working -= 1;
     }
   }
 
@@ -200,6 +211,10 @@ export class Restores {
    * @throws Failure `restore.rolled-back`, `restore.stuck`, `restore.state`
    */
   async cutover(id: string): Promise<Swapped> {
+    return this.#atWork(() => this.#cutover(id));
+  }
+
+  async #cutover(id: string): Promise<Swapped> {
     const { store, clock, log } = this.#options;
     const row = this.inState(id, 'cut over', ['prepared', 'undone']);
     const { restores } = this.#options.stack();
@@ -236,12 +251,16 @@ export class Restores {
   /** Puts back what was live before the cutover. @throws Failure `restore.state`, `restore.stuck` */
   async undo(id: string): Promise<Swapped> {
     const row = this.inState(id, 'undo', ['live', 'undoing', 'cutting-over']);
-    await this.#putBack(row.id, row.state === 'cutting-over' ? 'prepared' : 'undone');
+    await this.#atWork(() => this.#putBack(row.id, row.state === 'cutting-over' ? 'prepared' : 'undone'));
     return { attached: await this.#reattach(), proven: '' };
   }
 
   /** Removes what is kept aside: the old data of one that is live, else the copy that was loaded. */
   async finish(id: string): Promise<void> {
+    return this.#atWork(() => this.#finish(id));
+  }
+
+  async #finish(id: string): Promise<void> {
     const { store, clock } = this.#options;
     const row = this.inState(id, 'finish', ['live', 'prepared', 'undone', 'finishing']);
     const { restores } = this.#options.stack();
@@ -261,19 +280,29 @@ export class Restores {
   }
 
   async #recover(): Promise<void> {
-    const { log, recovered } = this.#options;
+    const { log, recovered, stuck } = this.#options;
     for (const { id, state, step, probe } of this.list()) {
       if (state === 'live' && probe !== null) await this.#erase(id, probe);
-      if (state !== 'preparing' && state !== 'cutting-over' && state !== 'undoing' && state !== 'finishing') continue;
+      if (!isBetween(state)) continue;
       log.warn('a restore was cut off', { state, ...(step === null ? {} : { reason: step }) });
       try {
-        if (state === 'preparing') await this.#discard(id);
+        if (state === 'preparing') await this.#atWork(() => this.#discard(id));
         else if (state === 'finishing') await this.finish(id);
         else await this.undo(id);
         recovered(id, this.find(id).state);
       } catch (error) {
         log.error('a restore that was cut off could not be taken back', { error });
+        stuck(id, reasonOf(error));
       }
+    }
+  }
+
+  async #atWork<T>(work: () => Promise<T>): Promise<T> {
+    this.#working += 1;
+    try {
+      return await work();
+    } finally {
+      this.#working -= 1;
     }
   }
 
@@ -423,6 +452,11 @@ export class Restores {
 }
 
 const never = new AbortController().signal;
+
+/** Whether a restore in this state is on its way to another one, which somebody must bring it to. */
+export function isBetween(state: RestoreState): boolean {
+  return state === 'preparing' || state === 'cutting-over' || state === 'undoing' || state === 'finishing';
+}
 
 export const stateWords: Readonly<Record<RestoreState, string>> = {
   preparing: 'being prepared',

@@ -4,11 +4,13 @@ import type { Config } from '../config/schema.ts';
 import { asFailure } from '../failures/failure.ts';
 import type { Synapse } from '../homeserver/synapse/synapse.ts';
 import type { BackupRow } from '../store/backups.ts';
+import type { RestoreRow } from '../store/restores.ts';
 import type { Beat } from '../backup/heartbeat.ts';
 import { lookAtBackups, lookAtHeartbeat } from './backups.ts';
 import { lookAtChannels } from './channels.ts';
 import { lookAtClock, lookAtHomeserver, lookAtRateLimit, lookAtToken, lookWhetherAdmin } from './homeserver.ts';
 import { fail, lineNames, skipped, type Finding, type Line, type LineName } from './line.ts';
+import { lookAtRestores } from './restores.ts';
 import { lookAtDisk, lookAtStore } from './store.ts';
 
 export interface DoctorOptions {
@@ -21,6 +23,8 @@ export interface DoctorOptions {
   undelivered: () => ReadonlyMap<string, { count: number; since: number }>;
   /** What the catalogue knows, newest first; null where no place for backups is configured. */
   backups: () => readonly BackupRow[] | null;
+  /** Restores that were made, newest first, and whether one is at work now. */
+  restores: () => { rows: readonly RestoreRow[]; isBusy: boolean };
   /** The last heartbeat; null where none was due, undefined where no address is set. */
   heartbeat: () => Beat | null | undefined;
   clock: Clock;
@@ -50,7 +54,7 @@ export class Doctor {
   }
 
   #lookOf(name: LineName, homeserver: Synapse | null, first: Line): () => Promise<Finding> {
-    const { config, store, channels, undelivered, backups, heartbeat, clock, others } = this.#options;
+    const { config, store, channels, undelivered, backups, restores, heartbeat, clock, others } = this.#options;
     if (remote.has(name) && (homeserver === null || first.state === 'fail'))
       return () => Promise.resolve(skipped(homeserver === null ? 'no homeserver is configured' : 'the homeserver does not answer'));
     const looks: Record<Exclude<LineName, 'homeserver'>, (hs: Synapse) => Promise<Finding>> = {
@@ -63,6 +67,7 @@ export class Doctor {
       disk: () => lookAtDisk(config().dataDir),
       clock: () => lookAtClock(config(), clock),
       backups: () => Promise.resolve(lookAtBackups(backups(), Object.keys(config().backup?.destinations ?? {}).length, clock.now())),
+      restores: () => Promise.resolve(lookAtRestores(restores().rows, restores().isBusy, clock.now())),
       heartbeat: () => Promise.resolve(lookAtHeartbeat(heartbeat(), clock.now())),
       channels: () => Promise.resolve(lookAtChannels(channels(), undelivered(), clock.now())),
     };

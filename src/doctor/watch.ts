@@ -17,7 +17,7 @@ export interface WatchOptions {
 const saidOtherwise: ReadonlySet<LineName> = new Set(['token', 'room']);
 
 /** Alerts of warnings, beside the one of the line itself. A line that fails leaves them as they are. */
-const warnings: Partial<Record<LineName, readonly AlertId[]>> = { backups: ['backup.late'] };
+const warnings: Partial<Record<LineName, readonly AlertId[]>> = { backups: ['backup.late'], restores: ['restore.waiting'] };
 
 /** Runs the doctor again and again: a line that turns to fail is an alert, and one that is well again ends it. */
 export async function watch({ look, alerts, clock, log, every }: WatchOptions, signal: AbortSignal): Promise<void> {

@@ -13,10 +13,12 @@ import { lookAtChannels } from '../../src/doctor/channels.ts';
 import { Doctor } from '../../src/doctor/doctor.ts';
 import { lookAtClock } from '../../src/doctor/homeserver.ts';
 import { ok, skipped, type Line } from '../../src/doctor/line.ts';
+import { lookAtRestores } from '../../src/doctor/restores.ts';
 import { lookAtDisk, lookAtStore } from '../../src/doctor/store.ts';
 import { report } from '../../src/doctor/watch.ts';
 import { AlertMessages } from '../../src/store/alert-messages.ts';
 import type { BackupRow } from '../../src/store/backups.ts';
+import type { RestoreRow, RestoreState } from '../../src/store/restores.ts';
 import { AlertStore } from '../../src/store/alerts.ts';
 import { Store } from '../../src/store/store.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
@@ -38,6 +40,31 @@ describe('the disk', () => {
 
   test('that is there has some space', async () => {
     expect((await lookAtDisk(tmpdir())).detail).toMatch(/^\d+(?:\.\d)? [GM]iB free in /);
+  });
+});
+
+describe('the restores', () => {
+  const day = 24 * 60 * minute;
+  const now = Date.UTC(2026, 10, 25);
+  const restore = (state: RestoreState, daysAgo: number, step: string | null = null): RestoreRow => ({
+    ...{ id: '20261120_010203', backup: 'b', destination: 'disk', state, step, parts: ['database'], report: null, startedAt: now },
+    ...{ changedAt: now - daysAgo * day, cutOverAt: null, downtime: null, probe: null },
+  });
+  test.each<[string, RestoreRow[], boolean, string, string | undefined, string]>([
+    ['none', [], false, 'ok', undefined, 'none is open'],
+    ['only old ones', [restore('finished', 9), restore('failed', 9)], false, 'ok', undefined, 'none is open'],
+    ['one that is young', [restore('prepared', 2.9)], false, 'ok', undefined, 'prepared for'],
+    ['one that waits for its cutover', [restore('prepared', 3)], false, 'warn', 'restore.waiting', 'prepared for 3 d'],
+    ['one that was undone', [restore('undone', 4)], false, 'warn', 'restore.waiting', 'undone for 4 d'],
+    ['one that is live', [restore('live', 6.9)], false, 'ok', undefined, 'live for'],
+    ['one that was never finished', [restore('live', 7)], false, 'warn', 'restore.waiting', 'what was live before is kept'],
+    ['one at work', [restore('cutting-over', 0, 'swap')], true, 'ok', undefined, 'at work'],
+    ['one that is stuck', [restore('cutting-over', 0, 'swap')], false, 'fail', undefined, 'half-way (cutting-over, swap)'],
+    ['one of the future', [restore('live', -3)], false, 'ok', undefined, 'live for'],
+  ])('%s', (_, rows, isBusy, state, alert, words) => {
+    const found = lookAtRestores(rows, isBusy, now);
+    expect(found).toMatchObject({ state, detail: expect.stringContaining(words) });
+    expect(found.alert).toBe(alert);
   });
 });
 
@@ -133,6 +160,7 @@ test('a look that throws or hangs is a line that fails', async () => {
     channels: () => [],
     undelivered: () => new Map(),
     backups: () => null,
+    restores: () => ({ rows: [], isBusy: false }),
     heartbeat: () => undefined,
     clock: { ...systemClock, sleep: (_ms, signal) => (signal?.aborted === true ? hanging : Promise.resolve()) },
     others: { room: () => hanging, crypto: () => hanging },

@@ -41,7 +41,7 @@ beforeAll(async () => {
   const recipient = /age1[a-z0-9]+/.exec(readFileSync(join(dir, 'my.key'), 'utf8'))?.[0];
   sound = await opened({
     config: {
-      stack: { homeserver_config: [home.synapse.configPath] },
+      stack: { homeserver_config: [home.synapse.configPath], components: { synapse: control() } },
       backup: {
         destinations: { disk: { directory: join(dir, 'disk') } },
         heartbeat: { url_file: 'secrets/heartbeat' },
@@ -59,6 +59,32 @@ afterAll(async () => {
   monitor.close();
   rmSync(dir, { recursive: true, force: true });
 });
+
+const runs = (): string => join(dir, 'runs');
+const broken = (): string => join(dir, 'broken');
+
+/** Commands of a component that starts only where nothing is broken; the real Synapse runs on. */
+function control(): Record<string, string[]> {
+  writeFileSync(runs(), '');
+  return {
+    status: ['test', '-e', runs()],
+    stop: ['rm', '-f', runs()],
+    start: ['sh', '-c', 'test ! -e "$0" && touch "$1"', broken(), runs()],
+  };
+}
+
+/** A restore that has been in a state for so many days, as a Steward that was killed or forgotten leaves it. */
+async function restoreIn(state: string, step: string | null = null, days = 0): Promise<void> {
+  const prepared = await sound.shell('restore', 'prepare', 'latest', '--yes', '--only', 'secrets', '--identity-file', join(dir, 'my.key'));
+  expect(prepared).toMatchObject({ exit: 0 });
+  await sound.stop();
+  const store = new DatabaseSync(join(sound.dataDir, 'steward.db'), { timeout: 5000 });
+  store
+    .prepare("UPDATE restores SET state = ?, step = ?, changed_at = ? WHERE state = 'prepared'")
+    .run(state, step, Date.now() - days * 86_400_000);
+  store.close();
+  await sound.start();
+}
 
 /** A Steward of its own that looks after itself every second. */
 async function opened({ config = {}, ...options }: StewardOptions = {}): Promise<Steward> {
@@ -240,6 +266,28 @@ const scenes: Record<AlertId, () => Promise<void>> = {
     const [shown = ''] = await typed('backup.late', sound);
     expect(shown).toMatch(/would take .* and lose 27 h/);
     await ended('backup.late');
+  },
+  'restore.waiting': async () => {
+    await restoreIn('prepared', null, 4);
+    await told('restore.waiting');
+    const [listed = ''] = await typed('restore.waiting', sound);
+    expect(listed).toContain('prepared');
+    await ended('restore.waiting');
+  },
+  'restore.recovered': async () => {
+    await restoreIn('preparing');
+    expect((await told('restore.recovered')).body).toMatch(/was cut off, and is now taken away/);
+    const [listed = ''] = await typed('restore.recovered', sound);
+    expect(listed).toContain('taken away');
+  },
+  'doctor.restores': async () => {
+    writeFileSync(broken(), '');
+    await restoreIn('cutting-over', 'stop');
+    await told('doctor.restores');
+    rmSync(broken());
+    await typed('doctor.restores', sound, { exits: { 'steward doctor': 1 } });
+    await ended('doctor.restores');
+    expect((await sound.shell('restore', 'finish', 'latest', '--break-glass', 'it was a try')).exit).toBe(0);
   },
   'doctor.backups': async () => {
     aged(51);
