@@ -20,7 +20,7 @@ export interface ProbeUserOptions {
 }
 
 /** How the names of accounts begin that are made for one verification. */
-export const probePrefix = 'steward-probe-';
+const probePrefix = 'steward-probe-';
 
 /** Milliseconds that each answer may take. */
 const timeout = 10_000;
@@ -81,28 +81,27 @@ export class ProbeUser {
 
   /** Erases the account; nothing where there is none, or it is erased already. */
   async erase(name: string): Promise<void> {
-    const secret = await this.#options.registrationSecret();
+    const { own, registrationSecret } = this.#options;
+    const path = '/_synapse/admin/v1/deactivate/{user}';
+    const body = { erase: true };
+    try {
+      await this.#admin.json({ method: 'POST', path, params: { user: this.#idOf(name) }, body, token: own.token, timeout });
+      return;
+    } catch (error) {
+      // On data that are older than Steward's token.
+      if (!(error instanceof Failure) || !['homeserver.unknown-token', 'homeserver.not-admin'].includes(error.id)) throw error;
+    }
+    const secret = await registrationSecret();
     if (secret === null) return;
     const password = passwordOf(name, secret);
-    let token: Secret | null;
-    try {
-      token = await this.#logIn(name, password);
-    } catch (error) {
+    const token = await this.#logIn(name, password).catch((error: unknown) => {
       // Nobody of this name can log in.
-      if (error instanceof Failure && error.id === 'homeserver.refused') return;
+      if (error instanceof Failure && error.id === 'homeserver.refused') return null;
       throw error;
-    }
-    const erase = true;
-    if (token === null) {
-      const path = '/_synapse/admin/v1/deactivate/{user}';
-      await this.#admin.json({
-        ...{ method: 'POST', path, params: { user: this.#idOf(name) }, body: { erase }, timeout },
-        token: this.#options.own.token,
-      });
-      return;
-    }
+    });
+    if (token === null) return;
     const auth = { type: 'm.login.password', identifier: { type: 'm.id.user', user: name }, password: password.reveal() };
-    await this.#ask({ method: 'POST', path: '/_matrix/client/v3/account/deactivate', body: { auth, erase }, token });
+    await this.#ask({ method: 'POST', path: '/_matrix/client/v3/account/deactivate', body: { ...body, auth }, token });
   }
 
   /** @returns a token of a login, or of the registration where there is no login by password */

@@ -28,7 +28,7 @@ beforeAll(async () => {
   old = await world.settledOracle();
   oldMedia = world.mediaTree();
   oldFiles = world.files();
-}, 180_000);
+}, 400_000);
 
 afterAll(() => world.dispose());
 
@@ -138,5 +138,28 @@ describe('kill -9 at every step', () => {
     expect(kills).toBeGreaterThan(8);
     expect(await state()).toBe('undone');
     await expectOldServer();
+  });
+
+  test('of finish leaves what was there, or nothing', async () => {
+    const seen = new Set<string>();
+    // Where no test before has left one.
+    if ((await state()) === 'none') expect(await world.steward('restore prepare latest --yes')).toMatchObject({ outcome: 'done' });
+    const kills = await killEverywhere(
+      'restore finish latest --break-glass test',
+      'after',
+      async () => {
+        seen.add(await state());
+        await expectOldServer();
+        if ((await state()) === 'finished') await expectNothingAside();
+        else expect(await world.databases()).toHaveLength(2);
+      },
+      async () => {
+        if ((await state()) === 'finished') expect(await world.steward('restore prepare latest --yes')).toMatchObject({ outcome: 'done' });
+      },
+    );
+    expect(kills).toBeGreaterThan(5);
+    expect([...seen].sort()).toContain('finished');
+    expect(await state()).toBe('finished');
+    await expectNothingAside();
   });
 });

@@ -15,7 +15,7 @@ import { RestoreWorld } from './support/restore-world.ts';
 
 /** What must not be restored is not, with nothing left behind; and a restored server that does not come up is taken back. */
 
-jest.setTimeout(120_000);
+jest.setTimeout(400_000);
 
 let world: RestoreWorld;
 let id: string;
@@ -34,7 +34,7 @@ beforeAll(async () => {
   rmSync(world.mediaFile(mediaId));
   await world.settledOracle();
   before = await look();
-}, 180_000);
+}, 400_000);
 
 afterAll(() => world.dispose());
 
@@ -131,9 +131,21 @@ describe('a prepare refuses', () => {
     if (media === undefined) throw new Error('no media');
     const recipient = manifest.epochs[0]?.recipient ?? '';
     const held = readFileSync(path(media.name));
-    for (const name of ['../../evil', 'local_content/../../evil', '/etc/evil', 'local_content/aa/bb/../../../../evil']) {
+    const inside = 'local_content/aa/bb/evil';
+    for (const { name, ...link } of [
+      ...[{ name: '../../evil' }, { name: 'local_content/../../evil' }, { name: '/etc/evil' }],
+      { name: 'local_content/aa/bb/../../../../evil' },
+      // A link first, through which a file would go out; a device.
+      ...[
+        { name: inside, type: 'symlink' as const, linkname: '/etc' },
+        { name: inside, type: 'link' as const, linkname: '/etc/passwd' },
+      ],
+      { name: inside, type: 'character-device' as const },
+    ]) {
       const archive = pack();
-      archive.entry({ name }, 'evil');
+      if ('type' in link) archive.entry({ name, ...link });
+      else archive.entry({ name }, 'evil');
+      archive.entry({ name: `${inside}/../evil` }, 'evil');
       archive.finalize();
       const stream = ownOutput('tar', () => archive as unknown as AsyncIterable<Uint8Array>, new AbortController().signal);
       const sealed = await sealInto(new DirectoryDestination('disk', world.disk), media.name, stream, [recipient]);
@@ -229,7 +241,10 @@ describe('a cutover', () => {
     expect(JSON.stringify(reply.parts)).toContain('it answers, but nobody can log in and write');
     expect(await world.answers()).toBe(true);
     expect({ ...(await look()), pid: null }).toEqual({ ...before, pid: null });
-    expect((await world.core()).restores.find('latest')).toMatchObject({ state: 'prepared', probe: expect.stringMatching(/^steward-probe-/) });
+    expect((await world.core()).restores.find('latest')).toMatchObject({
+      state: 'prepared',
+      probe: expect.stringMatching(/^steward-probe-/),
+    });
 
     // Mended, it comes up; of the accounts that it was tried with, that of before too, names are left.
     await sql(at, 'ALTER TABLE account_data OWNER TO synapse');

@@ -35,7 +35,7 @@ beforeAll(async () => {
   writeFileSync(join(world.synapse.dir, 'form_secret'), 'another');
   await world.settledOracle();
   before = await look();
-}, 180_000);
+}, 400_000);
 
 afterAll(async () => {
   if (!hasSmallDisks) return;

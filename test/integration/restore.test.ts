@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { sql } from '../../kit/postgres.ts';
 import { RestoreWorld } from './support/restore-world.ts';
 
 /** Restores of a real Synapse on a real PostgreSQL: prepared, cut over, undone, finished. */
@@ -13,7 +14,7 @@ let bad: string;
 beforeAll(async () => {
   world = await RestoreWorld.open();
   [media, bad] = [await world.upload('kept'), await world.upload('good'.repeat(500_000))];
-}, 180_000);
+}, 400_000);
 
 afterAll(() => world.dispose());
 
@@ -44,6 +45,8 @@ test('a prepare loads beside the live server, and touches nothing of it', async 
   expect(world.files()).toBe(files);
   expect(world.pid).toBe(pid);
   expect(await world.oracle(`synapse_restore_${backup}`)).toBe(atBackup);
+  const shape = `SELECT datcollate, datctype, pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'synapse_restore_${backup}'`;
+  expect((await sql(world.postgres.superuser, shape)).trim()).toBe('C|C|UTF8');
 });
 
 test('a cutover brings back rows and media of the backup, and the downtime is told', async () => {
@@ -59,7 +62,14 @@ test('a cutover brings back rows and media of the backup, and the downtime is to
   for (const line of mediaAtBackup.trim().split('\n')) expect(world.mediaTree()).toContain(line);
 });
 
-test('an undo brings back what was live before, all of it', async () => {
+test('an undo brings back what was live before, all of it, also long after the cutover', async () => {
+  // As if it had been two hours ago: from one hour on it takes what a cutover takes.
+  const { store } = await world.core();
+  const soon = await world.steward(`restore undo ${backup} --dry-run`);
+  expect(JSON.stringify(soon.parts)).not.toContain('more than an hour ago');
+  store.database.prepare('UPDATE restores SET cut_over_at = cut_over_at - 7200000 WHERE id = ?').run(backup);
+  const late = await world.steward(`restore undo ${backup} --dry-run`);
+  expect(JSON.stringify(late.parts)).toMatch(/catastrophic.*the cutover is more than an hour ago/);
   const reply = await world.steward(`restore undo ${backup} --yes`);
   expect({ outcome: reply.outcome, said: JSON.stringify(reply.parts) }).toMatchObject({ outcome: 'done' });
   expect((reply.result as { downtimeSeconds: number }).downtimeSeconds).toBeLessThan(15);

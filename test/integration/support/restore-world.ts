@@ -170,6 +170,8 @@ export class RestoreWorld {
     const quiet = [
       ...['e2e_one_time_keys_json', 'user_daily_visits', 'user_ips', 'devices', 'access_tokens', 'instance_map', 'scheduled_tasks'],
       ...['cache_invalidation_stream_by_instance', 'worker_locks', 'worker_read_write_locks', 'background_updates'],
+      // How far streams are, which any login moves on.
+      ...['stream_positions', 'device_lists_changes_converted_stream_position'],
       ...['event_push_summary_stream_ordering', 'event_push_summary_last_receipt_stream_id'],
       ...['room_forgetter_stream_pos', 'delayed_events_stream_pos', 'user_directory_stream_pos', 'stats_incremental_position'],
     ];
@@ -178,7 +180,8 @@ export class RestoreWorld {
       .split('\n')
       .filter((table) => !quiet.includes(table));
     const each = tables.map(
-      (table) => `SELECT '${table}', count(*), md5(coalesce(string_agg(t::text, E'\\n' ORDER BY t::text), '')) FROM "${table}" t WHERE t::text NOT LIKE '%@steward-probe-%'`,
+      (table) =>
+        `SELECT '${table}', count(*), md5(coalesce(string_agg(t::text, E'\\n' ORDER BY t::text), '')) FROM "${table}" t WHERE t::text NOT LIKE '%@steward-probe-%'`,
     );
     return sql(at, `${each.join(' UNION ALL ')} ORDER BY 1`);
   }
