@@ -375,7 +375,9 @@ export class Restores {
       try {
         const proven = await probe.prove(name);
         const erased = await this.#erase(id, name);
-        return erased ? proven : `${proven}: not yet, Steward tries again when it starts (\`user delete ${name}\`)`;
+        return erased
+          ? proven
+          : `${proven}; the account ${name} could not be erased: the next start of Steward does, or \`user deactivate ${name}\``;
       } catch (error) {
         if (!(error instanceof Failure) || clock.monotonic() > end)
           throw new Failure('homeserver.not-done', {

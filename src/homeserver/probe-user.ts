@@ -64,7 +64,7 @@ export class ProbeUser {
     if (secret !== null) {
       try {
         await this.#write(this.#idOf(name), await this.#enter(name, secret));
-        return 'a new account could log in, write and read, and is erased';
+        return 'a new account could log in, write and read';
       } catch (error) {
         reason = reasonWhyNotHere(error);
       }
