@@ -39,6 +39,7 @@ import type { Registry } from './commands/registry.ts';
 import { lockDownGate, ownerGate } from './commands/room-gates.ts';
 import type { Reloadable, ReloadOutcome } from './config/reloadable.ts';
 import { Doctor } from './doctor/doctor.ts';
+import { engineLook } from './doctor/engine.ts';
 import type { Finding } from './doctor/line.ts';
 import { lookAtCrypto } from './doctor/crypto.ts';
 import { lookAtRoom } from './doctor/room.ts';
@@ -311,6 +312,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     channels,
     undelivered: () => alerts.undelivered(),
     backups: () => (config.current.backup === undefined ? null : backups().list()),
+    engine: () => engineLook(config.current, backups, stack),
     restores: () => ({ rows: restores.list(), isBusy: restores.isBusy }),
     heartbeat: () => (config.current.backup?.heartbeat === undefined ? undefined : heartbeat.last()),
     clock,

@@ -1,5 +1,6 @@
 import { ensureAge } from '../kit/age.ts';
 import { ensureCompose, ensureDocker } from '../kit/docker.ts';
+import { ensureEngines } from '../kit/engines.ts';
 import { ensurePostgres } from '../kit/postgres.ts';
 import { ensureS3 } from '../kit/s3.ts';
 import { ensureShells } from '../kit/shells.ts';
@@ -23,7 +24,7 @@ export const TIERS: readonly Tier[] = [
   {
     name: 'integration',
     folder: 'integration',
-    ensure: [ensureSynapse, ensurePostgres, ensureShells, ensureAge, ensureS3],
+    ensure: [ensureSynapse, ensurePostgres, ensureShells, ensureAge, ensureS3, ensureEngines],
     workers: 2,
     byDefault: true,
   },

@@ -80,6 +80,11 @@ export const alertTable = {
     'Is time synchronisation (chrony, NTP) running on both?',
   ),
   'doctor.backups': alert('critical', 'there is no young proven backup', '`!backup create` makes one.'),
+  'doctor.engine': alert(
+    'critical',
+    'the engine that guards the database has no young backup',
+    '`!backup create` has it make one; its own log says more.',
+  ),
   'doctor.heartbeat': alert(
     'warning',
     'the monitor of backups does not take the heartbeat',

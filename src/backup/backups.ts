@@ -11,6 +11,8 @@ import { createBackup } from './create.ts';
 import type { Destination } from './destinations/destination.ts';
 import { DirectoryDestination } from './destinations/directory.ts';
 import { S3Destination, type S3Settings } from './destinations/s3.ts';
+import type { Engine } from './engines/engine.ts';
+import { engineOf, heldByEngine, type EngineSettings } from './engines/held.ts';
 import { EpochKeys, signingKey, type KeySettings } from './keys.ts';
 import { publicKey, type Manifest, type Proof } from './manifest.ts';
 import type { OwnPart } from './own.ts';
@@ -37,6 +39,8 @@ export interface DestinationSettings {
 export interface BackupSettings {
   /** Folder of backups that the scripts made. */
   scriptsDir?: string | undefined;
+  /** Who guards the database; Steward itself where left out. */
+  database?: EngineSettings | undefined;
   destinations: Readonly<Record<string, DestinationSettings>>;
   keys: KeySettings;
   retention: Retention;
@@ -82,8 +86,13 @@ export class Backups {
   /** Those that the scripts made; null where none are configured. */
   readonly scripts: ScriptsFolder | null;
 
+  /** What guards the database; null where Steward dumps it. */
+  readonly engine: Engine | null;
+
   constructor(options: BackupsOptions) {
     this.#options = options;
+    const { database } = options.settings;
+    this.engine = database === undefined ? null : engineOf(database);
     const { scriptsDir } = options.settings;
     this.scripts = scriptsDir === undefined ? null : new ScriptsFolder(scriptsDir);
     this.keys = new EpochKeys(options.settings.keys, options.store, options.clock);
@@ -186,15 +195,30 @@ export class Backups {
 
   /** Bytes that must be free for a backup to begin in a destination. */
   needed(destination: Destination, databaseBytes: number): number {
-    return Math.max(databaseBytes / atLeastSmaller, this.last(destination)?.bytes ?? 0);
+    return Math.max(this.engine === null ? databaseBytes / atLeastSmaller : 0, this.last(destination)?.bytes ?? 0);
   }
 
   /** @throws Failure `backup.not-everywhere` when it is in some of the destinations, and as `createBackup` */
   async create(id: string, names: readonly string[], stack: Stack, signal: AbortSignal, tell: Tell): Promise<void> {
     const { store, clock, log, configPath, own, version } = this.#options;
-    const { bytes } = await stack.databaseFacts();
+    const { bytes, major } = await stack.databaseFacts();
+    if (this.engine !== null && major === null)
+      throw new Failure('backup.engine-failed', { attempted: `back up with ${this.engine.name}`, reason: 'the homeserver uses SQLite' });
     const lost = await createBackup({
-      ...{ id, stack, store, keys: this.keys, signer: this.#signer, clock, log, configPath, own, version, signal, tell },
+      ...{
+        id,
+        stack: this.engine === null ? stack : heldByEngine(stack, this.engine, tell),
+        store,
+        keys: this.keys,
+        signer: this.#signer,
+        clock,
+        log,
+        configPath,
+        own,
+        version,
+        signal,
+        tell,
+      },
       destinations: names.map((name) => this.destination(name)),
       all: this.destinations(),
       needed: (destination) => this.needed(destination, bytes),

@@ -9,7 +9,9 @@ export interface ContentSummary {
   databaseAt: number;
   /** Null where there is none in it. */
   database: {
-    kind: LoadFormat;
+    kind: LoadFormat | 'engine';
+    /** Of `engine`. */
+    engine?: { name: string; server: string; label: string; restore: string } | undefined;
     encoding: string | null;
     schemaVersion: number | null;
     major: number | null;

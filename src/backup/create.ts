@@ -46,6 +46,9 @@ export interface CreateOptions {
 /** Rows that must not come back, and what others still have. */
 const excluded = ['e2e_one_time_keys_json', 'remote_content', 'remote_thumbnails', 'url_cache'];
 
+const nothingCounted: Fingerprint = { rows: new Map(), schema: [], sequences: new Map() };
+const fileNames = { pg_dump: 'synapse.dump.zst', sqlite: 'homeserver.db.zst', engine: 'engine.json' } as const;
+
 interface Made {
   database: ManifestObject;
   fileKey: FileKey;
@@ -148,7 +151,7 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
   const dump = await stack.dumpDatabase(signal);
   let sealed: SealedObject;
   try {
-    const name = `${id}/database/${dump.format === 'pg_dump' ? 'synapse.dump' : 'homeserver.db'}.zst.age`;
+    const name = `${id}/database/${fileNames[dump.format]}.age`;
     const dumped = new AbortController();
     const telling = tellOfDump(dump, tell, clock, dumped.signal);
     try {
@@ -159,7 +162,7 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
     }
     const database = objectOf('database', name, epoch, [...dump.pipeline, 'age'], sealed);
     // The view of the database is given back as soon as it is counted, which runs beside what follows.
-    const live = fingerprint(dump.snapshot, dump.format)
+    const live = (dump.format === 'engine' ? Promise.resolve(nothingCounted) : fingerprint(dump.snapshot, dump.format))
       .then((found) => ({ ...found, sequences: before }))
       .finally(() => dump.snapshot.close());
     live.catch(() => undefined);
@@ -180,7 +183,10 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
       const manifest: Omit<Manifest, 'signer' | 'signature'> = {
         format: 'steward/backup/1',
         id,
-        server: { name: facts.serverName, database: { kind: dump.format, ...databaseFacts } },
+        server: {
+          name: facts.serverName,
+          database: { kind: dump.format, ...databaseFacts, ...(dump.engine === undefined ? {} : { engine: dump.engine }) },
+        },
         startedAt: new Date(startedAt).toISOString(),
         databaseAt: new Date(databaseAt).toISOString(),
         finishedAt: new Date(clock.now()).toISOString(),
@@ -305,12 +311,13 @@ async function prove(options: CreateOptions, fan: FanOut, { manifests, database,
   });
   if (place.scratch === null) {
     await stack.readDump(format, data(), signal);
-    Object.assign(content, { level: 2, missing: place.reason });
+    // Of what an engine holds there is nothing to read.
+    Object.assign(content, { level: format === 'engine' ? 1 : 2, missing: place.reason });
   } else {
     const { scratch } = place;
     try {
       await scratch.load(data(), signal);
-      Object.assign(content, { level: 3, ...(await compare(scratch, held, format)) });
+      Object.assign(content, { level: 3, ...(await compare(scratch, held, format === 'sqlite' ? 'sqlite' : 'pg_dump')) });
     } finally {
       await scratch.close();
     }

@@ -28,7 +28,9 @@ export const manifestShape = z.object({
   server: z.object({
     name: z.string(),
     database: z.object({
-      kind: z.enum(['pg_dump', 'sqlite']),
+      kind: z.enum(['pg_dump', 'sqlite', 'engine']),
+      /** Of `engine`: who holds the database, under which name, and the line that puts it back. */
+      engine: z.object({ name: z.string(), server: z.string(), label: z.string(), restore: z.string() }).optional(),
       version: z.string(),
       major: z.number().nullable(),
       bytes: z.number(),

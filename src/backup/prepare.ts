@@ -38,6 +38,12 @@ export function assertFits(summary: ContentSummary, facts: StackFacts, live: Dat
   if (serverName !== null && serverName !== facts.serverName) refuse(`it is of ${serverName}, and this is ${facts.serverName}`);
   if (!parts.includes('database')) return;
   if (database === null) return refuse('there is no database in it', 'The other parts can be restored: `--only`.');
+  const { engine } = database;
+  if (database.kind === 'engine')
+    return refuse(
+      `its database is held by ${engine?.name ?? 'an engine'}, as ${engine?.label ?? ''} of ${engine?.server ?? ''}`,
+      `With Synapse and PostgreSQL stopped: \`${engine?.restore ?? ''}\`. The rest by Steward: \`--only media,keys,config,secrets\`.`,
+    );
   const ofSqlite = database.kind === 'sqlite';
   if (ofSqlite !== (facts.database.kind === 'sqlite'))
     refuse(`it is of ${ofSqlite ? 'SQLite' : 'PostgreSQL'}, and the homeserver uses ${ofSqlite ? 'PostgreSQL' : 'SQLite'}`);
@@ -122,7 +128,7 @@ async function prepareFiles({ id, content, parts, stack, signal }: PrepareOption
 
 async function prepareDatabase({ id, content, stack, signal }: PrepareOptions, report: Report): Promise<void> {
   const { summary, proven } = content;
-  if (summary.database === null) throw new TypeError('a backup without a database was let in');
+  if (summary.database === null || summary.database.kind === 'engine') throw new TypeError('a backup without a database was let in');
   const { kind, schemaVersion } = summary.database;
   const place: RestorePlace = stack.restores;
   await place.load(id, kind, content.database(signal), signal);

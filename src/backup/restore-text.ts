@@ -6,13 +6,16 @@ export function restoreText(manifest: Pick<Manifest, 'id' | 'server' | 'objects'
   const of = (role: string) => objects.filter((object) => object.role === role);
   const keyFile = (epoch: string): string => `epoch-${epoch}.key`;
   const open = ({ name, epoch }: { name: string; epoch: string }): string => `age -d -i ${keyFile(epoch)} ${name}`;
+  const { engine } = server.database;
   const database = of('database').map((object) =>
-    server.database.kind === 'pg_dump'
-      ? [
-          `createdb -T template0 -E UTF8 --locale=C -O synapse synapse_restored`,
-          `${open(object)} | zstd -d | pg_restore --exit-on-error --no-owner --role=synapse -d synapse_restored`,
-        ].join('\n')
-      : `${open(object)} | zstd -d > homeserver.db`,
+    engine !== undefined
+      ? `# ${engine.name} holds it, as ${engine.label} of ${engine.server}; with PostgreSQL stopped:\n${engine.restore}`
+      : server.database.kind === 'pg_dump'
+        ? [
+            `createdb -T template0 -E UTF8 --locale=C -O synapse synapse_restored`,
+            `${open(object)} | zstd -d | pg_restore --exit-on-error --no-owner --role=synapse -d synapse_restored`,
+          ].join('\n')
+        : `${open(object)} | zstd -d > homeserver.db`,
   );
   return `Backup ${id} of the Matrix homeserver ${server.name}.
 
@@ -23,7 +26,7 @@ with one name and one signing key. Type all lines in the folder that holds ${id}
 
 ${epochs.map(({ name, object }) => `age -d -i my.key ${object} > ${keyFile(name)}`).join('\n')}
 
-2. The database (${server.database.kind === 'pg_dump' ? `PostgreSQL ${server.database.major ?? ''} or newer` : 'SQLite'}). One-time keys are not in it, on purpose.
+2. The database (${server.database.kind !== 'sqlite' ? `PostgreSQL ${server.database.major ?? ''} or newer` : 'SQLite'}). One-time keys are not in it, on purpose.
 
 ${database.join('\n')}
 

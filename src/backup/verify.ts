@@ -113,7 +113,8 @@ export async function wholeObject(
 async function openWhole({ destination, stack, keyOf, signal }: VerifyOptions, object: ManifestObject, manifest: Manifest): Promise<void> {
   if (keyOf === null) throw new Failure('backup.no-key', { attempted: `open ${object.name}` });
   const plain = openedWhole(destination, object, keyOf, signal);
-  if (object.role === 'database') await stack.readDump(manifest.server.database.kind, plain, signal);
+  const { kind } = manifest.server.database;
+  if (object.role === 'database' && kind !== 'engine') await stack.readDump(kind, plain, signal);
   else await pipeline(plain, new Writable({ write: (_chunk, _encoding, done) => done() }));
 }
 

@@ -208,6 +208,28 @@ const backup = section({
     .default({})
     .describe('Where backups go: each one goes to all of these. One that is proven in two is safe.')
     .meta({ example: { disk: { directory: '/mnt/backup/matrix' } } }),
+  database: section({
+    engine: z.enum(['pgbackrest', 'barman']).describe('The program that guards the database.').meta({ example: 'pgbackrest' }),
+    server: z
+      .string()
+      .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]*$/, 'a name of letters, digits and . _ -')
+      .describe('What it calls the database: the stanza of pgBackRest, the server of Barman.')
+      .meta({ example: 'main' }),
+    command: words
+      .optional()
+      .describe('How it is run, a list of words; Steward adds stanza or server and what is to be done. Default: its name.')
+      .meta({ example: ['sudo', '-u', 'postgres', 'pgbackrest'] }),
+    fresh: duration.prefault('26h').describe('`server doctor` fails when its newest backup is older.'),
+  })
+    .optional()
+    .describe(
+      'Who guards the database, where that is not Steward: `backup create` has it make the copy, and does media, keys, configuration and the report itself.',
+    ),
+  engine_from_gb: z
+    .int()
+    .min(1)
+    .default(300)
+    .describe('From this size of the database on `server doctor` advises to have an engine guard it.'),
   scripts_dir: z
     .string()
     .min(1)

@@ -18,15 +18,18 @@ const fix = '`!backup create` makes one; `!job list` and `!schedule list` show w
  * @param rows what the catalogue knows, newest first; null where no place for backups is configured
  * @param destinations how many there are; where there are several, whether it is proven in two is told
  * @param now milliseconds since the epoch
+ * @param engine what guards the database, where that is not Steward
  */
-export function lookAtBackups(rows: readonly BackupRow[] | null, destinations: number, now: number): Finding {
+export function lookAtBackups(rows: readonly BackupRow[] | null, destinations: number, now: number, engine: string | null = null): Finding {
   if (rows === null) return skipped('no place for backups is configured');
-  const newest = newestProven(rows);
+  // Of a database that an engine holds there is no content that Steward could prove: the line of the engine looks after it.
+  const newest = engine === null ? newestProven(rows) : (rows.find(({ objectLevel }) => (objectLevel ?? 0) >= 1) ?? null);
   if (newest === null) return fail(rows.length === 0 ? 'there is no backup' : `none of ${rows.length} backups is proven`, fix);
   const age = now - dataAt(newest);
   const copies = rows.filter(({ id }) => id === newest.id);
   const safety = destinations < 2 ? '' : isSafe(copies) ? '; safe' : `; not safe: \`backup copy ${newest.id}\` takes it to a second place`;
-  const detail = `the newest proven backup, ${newest.id} in ${newest.destination}, is ${showDuration(Math.max(0, age))} old${safety}`;
+  const what = engine === null ? 'the newest proven backup' : `the newest backup of all but the database, which ${engine} holds`;
+  const detail = `${what}, ${newest.id} in ${newest.destination}, is ${showDuration(Math.max(0, age))} old${engine === null ? safety : ''}`;
   if (age >= tooLate) return fail(detail, fix);
   return age >= late ? { ...warn(detail, fix), alert: 'backup.late' } : ok(detail);
 }

@@ -9,6 +9,7 @@ import type { Beat } from '../backup/heartbeat.ts';
 import { lookAtBackups, lookAtHeartbeat } from './backups.ts';
 import { lookAtChannels } from './channels.ts';
 import { lookAtClock, lookAtHomeserver, lookAtRateLimit, lookAtToken, lookWhetherAdmin } from './homeserver.ts';
+import { lookAtEngine, type EngineLook } from './engine.ts';
 import { fail, lineNames, skipped, type Finding, type Line, type LineName } from './line.ts';
 import { lookAtRestores } from './restores.ts';
 import { lookAtDisk, lookAtStore } from './store.ts';
@@ -23,6 +24,8 @@ export interface DoctorOptions {
   undelivered: () => ReadonlyMap<string, { count: number; since: number }>;
   /** What the catalogue knows, newest first; null where no place for backups is configured. */
   backups: () => readonly BackupRow[] | null;
+  /** What guards the database; undefined where no place for backups is configured. */
+  engine: () => EngineLook | undefined;
   /** Restores that were made, newest first, and whether one is at work now. */
   restores: () => { rows: readonly RestoreRow[]; isBusy: boolean };
   /** The last heartbeat; null where none was due, undefined where no address is set. */
@@ -54,7 +57,7 @@ export class Doctor {
   }
 
   #lookOf(name: LineName, homeserver: Synapse | null, first: Line): () => Promise<Finding> {
-    const { config, store, channels, undelivered, backups, restores, heartbeat, clock, others } = this.#options;
+    const { config, store, channels, undelivered, backups, engine, restores, heartbeat, clock, others } = this.#options;
     if (remote.has(name) && (homeserver === null || first.state === 'fail'))
       return () => Promise.resolve(skipped(homeserver === null ? 'no homeserver is configured' : 'the homeserver does not answer'));
     const looks: Record<Exclude<LineName, 'homeserver'>, (hs: Synapse) => Promise<Finding>> = {
@@ -66,7 +69,11 @@ export class Doctor {
       store: () => Promise.resolve(lookAtStore(store)),
       disk: () => lookAtDisk(config().dataDir),
       clock: () => lookAtClock(config(), clock),
-      backups: () => Promise.resolve(lookAtBackups(backups(), Object.keys(config().backup?.destinations ?? {}).length, clock.now())),
+      backups: () =>
+        Promise.resolve(
+          lookAtBackups(backups(), Object.keys(config().backup?.destinations ?? {}).length, clock.now(), engine()?.engine?.name ?? null),
+        ),
+      engine: () => lookAtEngine(engine(), clock.now()),
       restores: () => Promise.resolve(lookAtRestores(restores().rows, restores().isBusy, clock.now())),
       heartbeat: () => Promise.resolve(lookAtHeartbeat(heartbeat(), clock.now())),
       channels: () => Promise.resolve(lookAtChannels(channels(), undelivered(), clock.now())),

@@ -3,7 +3,7 @@ import type { AlertId } from '../alerts/table.ts';
 /** What is looked at, in the order in which it is shown. */
 export const lineNames = [
   ...(['homeserver', 'token', 'admin', 'rate-limit', 'room', 'crypto'] as const),
-  ...(['store', 'disk', 'clock', 'backups', 'restores', 'heartbeat', 'channels'] as const),
+  ...(['store', 'disk', 'clock', 'backups', 'engine', 'restores', 'heartbeat', 'channels'] as const),
 ] as const;
 export type LineName = (typeof lineNames)[number];
 

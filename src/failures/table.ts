@@ -307,6 +307,11 @@ export const failureTable = {
     'What was sent does not open the keys that are asked for.',
     'Run the lines that the request shows once more, and send all that they print. `!backup keys` shows them again.',
   ),
+  'backup.engine-failed': failed(
+    'The engine that guards the database did not do what was asked of it.',
+    'What it said stands in the message. Does `backup.database.command` run by itself, as the user that Steward is?',
+    true,
+  ),
   'backup.unreadable': failed('A copy cannot be read to its end.', 'Use another backup; `!backup list` shows which are proven.'),
 
   'restore.not-found': failed('There is no such restore.', '`!restore list` shows them; `!restore prepare latest` begins one.'),

@@ -80,12 +80,16 @@ export interface Snapshot {
   close(): Promise<void>;
 }
 
+export type DumpFormat = 'pg_dump' | 'sqlite';
+
 /** The dump of a database and the view of it at the same instant. */
 export interface DatabaseDump {
   /** zstd frames of `pg_dump -Fc`, or of the SQLite file. One-time keys are not in it. */
   stream: SourceStream;
   snapshot: Snapshot;
-  format: 'pg_dump' | 'sqlite';
+  format: DumpFormat | 'engine';
+  /** Who holds the database, where this is only the record of that. */
+  engine?: { name: string; server: string; label: string; restore: string };
   /** The stages in words, for the manifest. */
   pipeline: readonly string[];
   /** How far it is; null where that cannot be told, or it has not begun. */
@@ -103,7 +107,7 @@ export interface DumpProgress {
 }
 
 /** What can be loaded: a dump, or statements that load one into an empty database and do nothing beside. */
-export type LoadFormat = DatabaseDump['format'] | 'sql';
+export type LoadFormat = DumpFormat | 'sql';
 
 /** A file below the media path. */
 export interface MediaFile {

@@ -160,6 +160,7 @@ test('a look that throws or hangs is a line that fails', async () => {
     channels: () => [],
     undelivered: () => new Map(),
     backups: () => null,
+    engine: () => undefined,
     restores: () => ({ rows: [], isBusy: false }),
     heartbeat: () => undefined,
     clock: { ...systemClock, sleep: (_ms, signal) => (signal?.aborted === true ? hanging : Promise.resolve()) },

@@ -40,6 +40,7 @@ const names = [
   'disk',
   'clock',
   'backups',
+  'engine',
   'restores',
   'heartbeat',
   'channels',

@@ -26,6 +26,7 @@ let home: Homeserver;
 let hook: Webhook;
 let monitor: Monitor;
 let dir: string;
+let recipient: string;
 /** One that is well, with backups; what breaks a Steward has another. */
 let sound: Steward;
 /** Alerts before this one are of another test. */
@@ -38,7 +39,7 @@ beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), 'operations-'));
   writeFileSync(join(dir, 'admin-token'), home.alice.client.accessToken, { mode: 0o600 });
   spawnSync('age-keygen', ['-o', join(dir, 'my.key')]);
-  const recipient = /age1[a-z0-9]+/.exec(readFileSync(join(dir, 'my.key'), 'utf8'))?.[0];
+  recipient = /age1[a-z0-9]+/.exec(readFileSync(join(dir, 'my.key'), 'utf8'))?.[0] ?? '';
   sound = await opened({
     config: {
       stack: { homeserver_config: [home.synapse.configPath], components: { synapse: control() } },
@@ -294,6 +295,22 @@ const scenes: Record<AlertId, () => Promise<void>> = {
     await told('doctor.backups');
     await typed('doctor.backups', sound);
     await ended('doctor.backups');
+  },
+  'doctor.engine': async () => {
+    const steward = await opened({
+      config: {
+        stack: { homeserver_config: [home.synapse.configPath] },
+        backup: {
+          destinations: { disk: { directory: join(dir, 'other') } },
+          database: { engine: 'pgbackrest', server: 'main' },
+          keys: { recipients: [recipient] },
+        },
+      },
+    });
+    await told('doctor.engine');
+    const [looked = ''] = await typed('doctor.engine', steward, { exits: { 'steward doctor': 1, 'steward backup create': 1 } });
+    expect(looked).toContain('missing stanza path');
+    await steward.stop();
   },
   'doctor.heartbeat': async () => {
     monitor.status = 500;

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { fields, text, type Line, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
 import { defineRead } from '../define.ts';
+import type { Manifest } from '../../backup/manifest.ts';
 import { scriptsPlace, type ScriptsBackup } from '../../backup/scripts/folder.ts';
 import { isSafe } from '../../backup/backups.ts';
 import { backupArgument, contentWords, destinationArgument, levelText, objectWords, placed, placedShape, safeText } from './shared.ts';
@@ -56,7 +57,7 @@ export const backupInfo = defineRead({
       destinations: everywhere.map(placed),
       safe: isSafe(everywhere),
       serverName: server.name,
-      database: `${server.database.kind === 'pg_dump' ? 'PostgreSQL' : 'SQLite'} ${server.database.version}`,
+      database: `${server.database.kind === 'sqlite' ? 'SQLite' : 'PostgreSQL'} ${server.database.version}${heldBy(server.database.engine)}`,
       schemaVersion: server.database.schemaVersion,
       databaseAt: manifest.databaseAt,
       bytes: manifest.objects.reduce((sum, { stored }) => sum + stored.bytes, 0),
@@ -79,6 +80,9 @@ export const backupInfo = defineRead({
 
   reply: (result): Part[] => (result.destination === scriptsPlace ? partsOfScripts(result) : partsOfOwn(result)),
 });
+
+const heldBy = (engine: Manifest['server']['database']['engine']): string =>
+  engine === undefined ? '' : `, held by ${engine.name} as ${engine.label} of ${engine.server}`;
 
 type Info = z.input<typeof shape>;
 

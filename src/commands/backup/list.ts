@@ -90,8 +90,18 @@ function scriptsRow(backup: ScriptsBackup): Row {
 }
 
 function ownParts(rows: readonly Row[], ctx: CommandContext): Part[] {
+  const { engine } = ctx.backups;
   return [
     text({ strong: 'Backups' }, `: ${ctx.backups.grouped().length}`),
+    ...(engine === null
+      ? []
+      : [
+          text(
+            `The database is held by ${engine.name}, as ${engine.server}; `,
+            { command: 'server doctor' },
+            ' tells how old its newest backup is.',
+          ),
+        ]),
     ...pictureParts(ctx),
     table(
       [{ title: 'Backup' }, { title: 'Taken' }, { title: 'Size', align: 'right' }, { title: 'Content' }, { title: 'Stored in' }],
