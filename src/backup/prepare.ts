@@ -3,6 +3,7 @@ import { Failure } from '../failures/failure.ts';
 import { sizeText } from '../reply/size.ts';
 import type { DatabaseFacts, MediaFile, RestorePlace, Snapshot, Space, Stack, StackFacts } from '../stack/stack.ts';
 import type { PreparedReport, RestorePart } from '../store/restores.ts';
+import { cloneRemark, stageClone } from './clone.ts';
 import type { BackupContent, ContentSummary } from './content.ts';
 import { mediaIdOf } from './media-index.ts';
 import { assertSequencesAhead, fingerprint } from './prove.ts';
@@ -12,6 +13,8 @@ export interface PrepareOptions {
   id: string;
   content: BackupContent;
   parts: readonly RestorePart[];
+  /** Under the same name, with a signing key of its own, and closed. */
+  asClone: boolean;
   stack: Stack;
   clock: Clock;
   signal: AbortSignal;
@@ -89,7 +92,10 @@ export async function prepare(options: PrepareOptions): Promise<PreparedReport> 
     remarks: [] as string[],
   };
   progress('keys, configuration and secrets');
-  await prepareFiles(options, report);
+  if (options.asClone) {
+    report.files.push(...(await stageClone(stack, options.id)));
+    report.remarks.push(cloneRemark);
+  } else await prepareFiles(options, report);
   if (parts.includes('database')) {
     report.remarks.push(...(await assertDatabaseRoom(content.summary, stack, parts)));
     progress('the database is loaded');

@@ -4,6 +4,7 @@ import type { DatabaseFacts, Snapshot, Stack } from '../stack/stack.ts';
 import type { RestorePart, RestoreRow, RestoreState, RestoreStore } from '../store/restores.ts';
 import type { Log } from '../telemetry/log.ts';
 import { idAt, type Backups } from './backups.ts';
+import { assertEmpty } from './clone.ts';
 import type { ContentSummary } from './content.ts';
 import type { Unlocker } from './opener.ts';
 import { assertDatabaseRoom, assertFits, prepare } from './prepare.ts';
@@ -120,6 +121,7 @@ export class Restores {
     places: readonly { id: string; destination: string }[],
     parts: readonly RestorePart[],
     signer: string | null,
+    asClone: boolean,
   ): Promise<{ row: { id: string; destination: string }; databaseAt: number; live: DatabaseFacts | null; remarks: string[] }> {
     const stack = this.#options.stack();
     const backups = this.#options.backups();
@@ -134,6 +136,7 @@ export class Restores {
       }
       const live = await stack.databaseFacts().catch((error: unknown) => noDatabaseYet(error));
       assertFits(summary, await stack.facts(), live, parts);
+      if (asClone) await assertEmpty(stack, live !== null);
       // One that stands goes first, and gives its space.
       const remarks = this.open() === null ? await assertDatabaseRoom(summary, stack, parts) : [];
       return { row, databaseAt: summary.databaseAt, live, remarks };
@@ -152,9 +155,17 @@ export class Restores {
       backup,
       destination: name,
       parts,
+      asClone,
       replaces,
       signer,
-    }: { backup: string; destination: string; parts: readonly RestorePart[]; replaces: string | null; signer: string | null },
+    }: {
+      backup: string;
+      destination: string;
+      parts: readonly RestorePart[];
+      asClone: boolean;
+      replaces: string | null;
+      signer: string | null;
+    },
     unlock: Unlocker,
     signal: AbortSignal,
     progress: (words: string) => void,
@@ -164,6 +175,7 @@ export class Restores {
     const backups = this.#options.backups();
     const live = await stack.databaseFacts().catch((error: unknown) => noDatabaseYet(error));
     assertFits(await backups.summary(backup, name, signer), await stack.facts(), live, parts);
+    if (asClone) await assertEmpty(stack, live !== null);
     const content = await backups.content({ id: backup, destination: name, signer, parts, unlock, signal, progress });
     assertFits(content.summary, await stack.facts(), live, parts);
     // While the keys were waited for, others had their turn.
@@ -175,7 +187,7 @@ export class Restores {
     store.begin({ id, backup, destination: name, parts, startedAt: clock.now() });
     this.#working += 1;
     try {
-      const report = await prepare({ id, content, parts, stack, clock, signal, progress });
+      const report = await prepare({ id, content, parts, asClone, stack, clock, signal, progress });
       store.prepared(id, report, clock.now());
       return id;
     } catch (error) {

@@ -195,6 +195,8 @@ export interface RestorePlace {
   takeMediaBack(id: string): Promise<void>;
   /** Unpacks a tar as `tarFiles` makes it, aside; its only file for `to`, where that is given. A file that is none of the homeserver's is left out; of its configuration, the places of database, media and key stay those of today. */
   stageFiles(id: string, tar: AsyncIterable<Uint8Array>, signal: AbortSignal, to?: string): Promise<StagedFile[]>;
+  /** Holds this content aside for one of the homeserver's own files, as `stageFiles` does. */
+  stageFile(id: string, path: string, content: Buffer): Promise<StagedFile>;
   /** One file that was unpacked. */
   readStaged(id: string, path: string): Promise<Buffer | null>;
   /** Puts the unpacked files in the place of the homeserver's, keeping those; or back. */

@@ -3,7 +3,9 @@ import { fromFirst } from '../../backup/places.ts';
 import type { Destination } from '../../backup/destinations/destination.ts';
 import { neverProven } from '../../backup/prepare.ts';
 import { scriptsPlace } from '../../backup/scripts/folder.ts';
+import { cloneRemark } from '../../backup/clone.ts';
 import { Failure } from '../../failures/failure.ts';
+import type { RestorePart } from '../../store/restores.ts';
 import { fields, list, text, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
 import { backupArgument, destinationArgument } from '../backup/shared.ts';
@@ -17,6 +19,24 @@ const signerArgument = z
   .optional()
   .describe('Of a backup that another Steward made, such as that of a server that is lost: its public key.')
   .meta({ value: 'KEY' });
+
+const cloneArgument = z
+  .boolean()
+  .default(false)
+  .describe('As a second server of the same name that speaks to nobody: a signing key of its own, federation, push and mail off.');
+
+/** Of a clone nothing that would make it the real server. @throws Failure `usage.invalid-value` */
+function partsOf(only: string | undefined, asClone: boolean): RestorePart[] {
+  const parts = partsIn(only);
+  if (!asClone) return parts;
+  const data = parts.filter((part) => part === 'database' || part === 'media');
+  if (only === undefined) return data;
+  if (data.length === parts.length) return parts;
+  throw new Failure('usage.invalid-value', {
+    reason: 'a clone has neither keys nor configuration nor secrets of the real server',
+    hint: 'Leave `--only` out, or name database and media.',
+  });
+}
 
 /** Not in this catalogue: it is looked for by its id alone. */
 function foreign(id: string, destinations: readonly Destination[]): { id: string; destination: string }[] {
@@ -35,13 +55,20 @@ export const restorePrepare = defineWrite({
     'The manifest is looked at first: whose backup it is, schema, version and encoding of the database, and whether there is a key. Then the database is loaded into a new one beside the live one and compared with what was proven, and the media that are missing are unpacked beside the others. Whatever fails takes all of it away.',
     'A backup that the scripts made is read to its end before anything is loaded: the dump to its last line, the archive of media whole. Statements that pg_dump does not write are refused.',
     '`restore cutover` puts it in place. One restore is open at a time: another `prepare` takes the place of one that is not live.',
+    '`--as-clone` is for a look at a backup on another machine with an empty new server: it is refused where anybody has an account. What the clone starts with has no key of the real server and no way out.',
     'The configuration keeps where database, media and signing key are, and the password of today. Files that today’s configuration does not name are not put back.',
   ],
   tier: 'confirmed',
   lock: 'restore',
   bulk: false,
   again: true,
-  args: z.strictObject({ backup: backupArgument, from: destinationArgument, only: onlyArgument, signer: signerArgument }),
+  args: z.strictObject({
+    backup: backupArgument,
+    from: destinationArgument,
+    only: onlyArgument,
+    signer: signerArgument,
+    asClone: cloneArgument,
+  }),
   secrets: {
     identity: identitySecret,
   },
@@ -72,7 +99,8 @@ export const restorePrepare = defineWrite({
         : args.signer === undefined
           ? backups.all(args.backup, args.from)
           : foreign(args.backup, backups.destinations(args.from));
-    const parts = partsIn(args.only);
+    const { asClone } = args;
+    const parts = partsOf(args.only, asClone);
     const open = restores.open();
     if (open !== null && open.state !== 'prepared' && open.state !== 'undone')
       throw new Failure('restore.state', {
@@ -81,7 +109,7 @@ export const restorePrepare = defineWrite({
         hint: '`restore undo` or `restore finish` ends it.',
       });
     if (ofScripts === null) assertOpenable(ctx, `open ${args.backup}`);
-    const { row, databaseAt, remarks } = await restores.check(rows, parts, args.signer ?? null);
+    const { row, databaseAt, remarks } = await restores.check(rows, parts, args.signer ?? null, asClone);
     const facts = await stack.facts();
     return {
       targets: [{ id: `backup ${row.id}` }, { id: `destination ${row.destination}` }],
@@ -93,6 +121,7 @@ export const restorePrepare = defineWrite({
           { time: databaseAt },
           `${ofScripts === null ? ` from ${row.destination}` : ', which the scripts made and nobody proved,'} beside ${facts.serverName}: ${parts.join(', ')}`,
         ],
+        ...(asClone ? [[cloneRemark]] : []),
         ...remarks.map((remark) => [remark]),
         ...(open === null ? [] : [[`remove the copy of the restore ${open.id}, which is ${open.state}`]]),
       ],
@@ -100,6 +129,7 @@ export const restorePrepare = defineWrite({
         backup: row.id,
         destinations: [row.destination, ...rows.map(({ destination }) => destination).filter((name) => name !== row.destination)],
         parts,
+        asClone,
         replaces: open?.id ?? null,
         signer: args.signer ?? null,
       },

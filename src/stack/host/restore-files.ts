@@ -53,6 +53,15 @@ export class FileRestore {
     return staged;
   }
 
+  async put(path: string, content: Buffer): Promise<StagedFile> {
+    try {
+      const meta = { mode: 0o600, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+      return { path, live: await this.#keep(path, content, meta) };
+    } catch (error) {
+      throw told(error, 'put keys and configuration aside', this.#home);
+    }
+  }
+
   /** Null for a file that is not held here. */
   async read(path: string): Promise<Buffer | null> {
     return readFile(join(this.#home, 'new', path)).catch(() => null);

@@ -72,6 +72,10 @@ export class HostRestores implements RestorePlace {
     return (await this.#files(id)).stage(tar, signal, to);
   }
 
+  async stageFile(id: string, path: string, content: Buffer): Promise<StagedFile> {
+    return (await this.#files(id)).put(path, content);
+  }
+
   async readStaged(id: string, path: string): Promise<Buffer | null> {
     return (await this.#files(id)).read(path);
   }
