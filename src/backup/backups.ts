@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto';
-import type { Clock } from '../clock.ts';
+import type { Clock, Ids } from '../clock.ts';
 import { asFailure, Failure } from '../failures/failure.ts';
 import type { Stack } from '../stack/stack.ts';
 import type { BackupRow, BackupStore } from '../store/backups.ts';
@@ -7,25 +7,28 @@ import type { RestorePart } from '../store/restores.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { BackupContent, ContentSummary } from './content.ts';
 import { copyBackup, objectsOf } from './copy.ts';
-import { createBackup } from './create.ts';
+import { createBackup, hashOfText, once } from './create.ts';
 import type { Destination } from './destinations/destination.ts';
 import { DirectoryDestination } from './destinations/directory.ts';
 import { S3Destination, type S3Settings } from './destinations/s3.ts';
 import type { Engine } from './engines/engine.ts';
 import { engineOf, heldByEngine, type EngineSettings } from './engines/held.ts';
 import { EpochKeys, signingKey, type KeySettings } from './keys.ts';
-import { publicKey, type Manifest, type Proof } from './manifest.ts';
+import { publicKey, signRecord, type Manifest, type ObjectProof, type Proof } from './manifest.ts';
 import type { OwnPart } from './own.ts';
 import { openerOf, type Unlocker } from './opener.ts';
 import { indexLines } from './media-index.ts';
 import type { Tell } from './progress.ts';
+import { deadPacks } from './media-check.ts';
+import { dropDamaged } from './media.ts';
 import { namesInUse, removeBackups } from './prune.ts';
 import { judge, type Judged, type Retention } from './retention.ts';
 import { scanDestination, type ScanReport } from './scan.ts';
 import { scriptsContent, scriptsSummary, type ScriptsContent } from './scripts/content.ts';
 import { ScriptsFolder, scriptsPlace, type ScriptsBackup } from './scripts/folder.ts';
 import { stewardContent, summaryOf } from './steward-content.ts';
-import { openedWhole, readManifest, readProof, verifyObjects, type ObjectLevel } from './verify.ts';
+import { isTried, tryStored, type Trial } from './trial.ts';
+import { objectProofOf, openedWhole, readManifest, readProof, verifyObjects, type ObjectLevel } from './verify.ts';
 
 /** A dump is this much smaller than its database, at the least: what is certainly too little space is refused before. */
 const atLeastSmaller = 8;
@@ -61,6 +64,16 @@ export interface BackupsOptions {
   /** Where a day begins. */
   timeZone: () => string;
 }
+
+/** What looking at a backup needs beside it. */
+export interface VerifyAround {
+  stack: Stack;
+  ids: Ids;
+  signal: AbortSignal;
+  progress: (words: string) => void;
+}
+
+export type Verified = Trial & { manifest: Manifest };
 
 export interface ContentOptions {
   id: string;
@@ -198,8 +211,11 @@ export class Backups {
     return Math.max(this.engine === null ? databaseBytes / atLeastSmaller : 0, this.last(destination)?.bytes ?? 0);
   }
 
-  /** @throws Failure `backup.not-everywhere` when it is in some of the destinations, and as `createBackup` */
-  async create(id: string, names: readonly string[], stack: Stack, signal: AbortSignal, tell: Tell): Promise<void> {
+  /**
+   * @param allMedia all media and packs are looked at, also where that is not due
+   * @throws Failure `backup.not-everywhere` when it is in some of the destinations, and as `createBackup`
+   */
+  async create(id: string, names: readonly string[], allMedia: boolean, stack: Stack, signal: AbortSignal, tell: Tell): Promise<void> {
     const { store, clock, log, configPath, own, version } = this.#options;
     const { bytes, major } = await stack.databaseFacts();
     if (this.engine !== null && major === null)
@@ -216,6 +232,7 @@ export class Backups {
         configPath,
         own,
         version,
+        allMedia,
         signal,
         tell,
       },
@@ -291,13 +308,18 @@ export class Backups {
     return stewardContent(manifest, proof, destination, await openerOf(manifest, destination, unlock));
   }
 
-  /** Looks at every object. What is found wrong takes back what was proven before. */
-  async verify(row: BackupRow, level: ObjectLevel, unlock: Unlocker, stack: Stack, signal: AbortSignal): Promise<Manifest> {
+  /**
+   * Looks at every object, and at level 3 and above tries what they hold. What is found wrong takes back what was proven before;
+   * what opening them has shown is written beside the manifest.
+   */
+  async verify(row: BackupRow, level: ObjectLevel, unlock: Unlocker, around: VerifyAround): Promise<Verified> {
     const { store, clock } = this.#options;
+    const { stack, ids, signal, progress } = around;
     const destination = this.destination(row.destination);
+    const started = clock.monotonic();
     try {
       const keyOf = level < 2 ? null : await openerOf((await this.read(row.id, destination)).manifest, destination, unlock);
-      const manifest = await verifyObjects({
+      const { manifest, text, proof } = await verifyObjects({
         id: row.id,
         destination,
         stack,
@@ -306,14 +328,43 @@ export class Backups {
         level,
         others: () => namesInUse({ destination, store, signer: this.#signer }, new Set([row.id])),
         keyOf,
+        apart: (role) => isTried(role, level),
+        damaged: (name) => dropDamaged(store, destination, name),
         signal,
       });
+      const read = { name: 'read the objects', seconds: Math.round((clock.monotonic() - started) / 100) / 10 };
+      const trial: Trial =
+        keyOf === null || level < 3
+          ? { level, missing: null, tables: 0, rows: 0, media: null, isolation: null, phases: [], probed: null }
+          : await tryStored({
+              manifest,
+              proof,
+              destination,
+              stack,
+              keyOf,
+              level: level as 3 | 4 | 5,
+              clock,
+              ids,
+              signal,
+              progress,
+              damaged: (name) => dropDamaged(store, destination, name),
+            });
+      const { probed, ...found } = trial;
+      const phases = [read, ...found.phases];
+      if (level >= 2) {
+        const record: Omit<ObjectProof, 'signer' | 'signature'> = {
+          format: 'steward/object-proof/1',
+          ...{ id: row.id, destination: destination.name, manifest: hashOfText(text), at: new Date(clock.now()).toISOString() },
+          ...found,
+          phases,
+        };
+        await destination.put(objectProofOf(row.id), once(signRecord<ObjectProof>(record, this.#signer).text));
+      }
       // A quicker look takes back nothing of what a longer one has shown.
-      store.setObject(row.id, row.destination, Math.max(level, row.objectLevel ?? 0), clock.now());
-      return manifest;
+      store.setObject(row.id, row.destination, Math.max(found.level, row.objectLevel ?? 0), clock.now());
+      return { ...found, phases, probed, manifest };
     } catch (error) {
-      if (error instanceof Failure && ['backup.missing', 'backup.damaged', 'backup.unreadable', 'backup.not-found'].includes(error.id))
-        store.setObject(row.id, row.destination, null, clock.now());
+      if (error instanceof Failure && isFaultOfTheStored(error)) store.setObject(row.id, row.destination, null, clock.now());
       throw error;
     }
   }
@@ -396,24 +447,39 @@ export class Backups {
   }
 
   /**
-   * Removes backups from destinations; one that fails does not keep the others from it. Returns the bytes that were freed.
+   * Removes backups from destinations, and packs whose media the homeserver has not any more, where it can be asked and no backup
+   * that stays is made of them; a destination that fails does not keep the others from it. Returns the bytes that were freed.
    *
    * @throws what the first that failed said, when all have had their turn
    */
-  async remove(from: readonly { destination: string; ids: readonly string[] }[], signal: AbortSignal): Promise<number> {
+  async remove(from: readonly { destination: string; ids: readonly string[] }[], stack: () => Stack, signal: AbortSignal): Promise<number> {
     const { store } = this.#options;
     let freed = 0;
     const failed: unknown[] = [];
     for (const { destination, ids } of from) {
       signal.throwIfAborted();
       try {
-        freed += await removeBackups(ids, { destination: this.destination(destination), store, signer: this.#signer, signal });
+        const place = this.destination(destination);
+        await this.#forgetDeadPacks(place, stack, signal);
+        freed += await removeBackups(ids, { destination: place, store, signer: this.#signer, signal });
       } catch (error) {
         failed.push(error);
       }
     }
     if (failed.length > 0) throw failed[0];
     return freed;
+  }
+
+  /** Later backups are not made of them any more; those that are there keep them. */
+  async #forgetDeadPacks(destination: Destination, stack: () => Stack, signal: AbortSignal): Promise<void> {
+    const { store, log } = this.#options;
+    try {
+      for (const name of await deadPacks(stack(), store, destination, signal)) store.dropPack(destination.name, name);
+    } catch (error) {
+      signal.throwIfAborted();
+      // Without the homeserver's database nobody knows: what is old goes all the same.
+      log.warn('packs were not compared with the homeserver', { file: destination.place, error });
+    }
   }
 
   get #signer(): KeyObject {
@@ -426,6 +492,9 @@ function nullWithoutKey(error: unknown): null {
   if (error instanceof Failure && error.id === 'backup.no-key') return null;
   throw error;
 }
+
+const isFaultOfTheStored = ({ id }: Failure): boolean =>
+  ['backup.missing', 'backup.damaged', 'backup.unreadable', 'backup.not-found', 'backup.not-proven'].includes(id);
 
 /** Content restored and compared, and what is stored read again. */
 export function isProven({ contentLevel, objectLevel }: Pick<BackupRow, 'contentLevel' | 'objectLevel'>): boolean {

@@ -7,7 +7,7 @@ import type { Destination, Stored } from './destinations/destination.ts';
 import type { Manifest } from './manifest.ts';
 import { removeBackups } from './prune.ts';
 import { rescueFolder, rescueSheet } from './rescue.ts';
-import { hashOf, readManifest } from './verify.ts';
+import { hashOf, objectProofOf, readManifest } from './verify.ts';
 
 export interface CopyOptions {
   id: string;
@@ -77,6 +77,8 @@ async function copy(options: CopyOptions, isThereAlready: boolean): Promise<{ ob
   if (source !== target) {
     // Beside the manifest: what was proven of it, and how it is restored by hand.
     const named = new Set([...objects.map(({ name }) => name), `${id}/manifest.json`]);
+    // What opening it there has shown is true of that place alone.
+    named.add(objectProofOf(id));
     for await (const { name } of source.list(`${id}/`))
       if (!named.has(name) && folderOf(name.slice(id.length + 1)) !== 'media') await target.put(name, source.get(name));
     // The sheet is the same everywhere; what the target has is no older.

@@ -3,20 +3,21 @@ import { join } from 'node:path';
 import type { Clock } from '../clock.ts';
 import { asFailure, Failure } from '../failures/failure.ts';
 import { sizeText } from '../reply/size.ts';
-import type { DatabaseDump, Stack, StackFacts } from '../stack/stack.ts';
+import type { DatabaseDump, DatabaseFacts, Stack, StackFacts } from '../stack/stack.ts';
 import { ownOutput } from '../stack/stream.ts';
 import type { BackupStore, EpochRow, PackRow } from '../store/backups.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { FileKey } from './age.ts';
-import type { Destination } from './destinations/destination.ts';
+import type { Destination, Stored } from './destinations/destination.ts';
 import { FanOut, type Lost } from './fan-out.ts';
 import type { EpochKeys } from './keys.ts';
 import { publicOf, signRecord, type Manifest, type ManifestObject, type Proof } from './manifest.ts';
-import { backUpMedia } from './media.ts';
+import { checkAllMedia, isCheckDue } from './media-check.ts';
+import { backUpMedia, dropDamaged } from './media.ts';
 import { opened, sealInto, type SealedObject } from './object.ts';
 import { ownTar, type OwnPart } from './own.ts';
 import { tellOfDump, type Tell } from './progress.ts';
-import { compare, fingerprint, sequencesOf, type Fingerprint } from './prove.ts';
+import { compare, fingerprint, heldOf, sequencesOf, type Fingerprint } from './prove.ts';
 import { putRescueSheet, rescueText } from './rescue.ts';
 import { restoreText } from './restore-text.ts';
 import { hashOf } from './verify.ts';
@@ -39,6 +40,8 @@ export interface CreateOptions {
   /** Steward itself. */
   own: OwnPart;
   version: string;
+  /** Look at all media and at all packs, also where that is not due. */
+  allMedia: boolean;
   signal: AbortSignal;
   tell: Tell;
 }
@@ -53,6 +56,9 @@ interface Made {
   database: ManifestObject;
   fileKey: FileKey;
   format: DatabaseDump['format'];
+  facts: DatabaseFacts;
+  /** Destinations whose media are all to be looked at. */
+  due: readonly Destination[];
   /** What the database held; taken beside the copying of the rest. */
   live: Promise<Fingerprint>;
   /** What was written last in each destination. */
@@ -147,6 +153,7 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
   const facts = await stack.facts();
   const databaseFacts = await stack.databaseFacts();
   const before = await sequencesBefore(stack, facts);
+  const due = fan.left().filter((destination) => options.allMedia || isCheckDue(store, destination, startedAt));
   const databaseAt = clock.now();
   const dump = await stack.dumpDatabase(signal);
   let sealed: SealedObject;
@@ -214,10 +221,12 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
           manifest: hashOfText(text),
         });
         if (media.until !== null) store.setMediaUntil(destination.name, media.until);
+        // The first one has compared all as it copied them.
+        if (store.mediaChecked(destination.name) === null && !due.includes(destination)) store.setMediaChecked(destination.name, startedAt);
       });
       manifests.set(destination, { manifest: record, text });
     });
-    return { manifests, database, fileKey: sealed.fileKey, format: dump.format, live };
+    return { manifests, database, fileKey: sealed.fileKey, format: dump.format, facts: databaseFacts, due, live };
   } catch (error) {
     dump.stream.abort();
     await dump.snapshot.close();
@@ -288,39 +297,56 @@ async function putEpochs(
  * Content: what was stored, opened by the file's key that is still in memory, is loaded into a database that is thrown away
  * and compared with what the database held. Object: what this backup added is read again and hashed, in each destination.
  */
-async function prove(options: CreateOptions, fan: FanOut, { manifests, database, fileKey, format, live }: Made): Promise<void> {
+async function prove(options: CreateOptions, fan: FanOut, { manifests, database, fileKey, format, facts, due, live }: Made): Promise<void> {
   const { id, stack, store, signer, clock, log, signal, tell } = options;
   const started = clock.monotonic();
   tell('what was stored is read again');
   await fan.each(async (destination) => {
     const { manifest } = manifests.get(destination) ?? { manifest: null };
     const own = [...(manifest?.objects ?? []), ...(manifest?.epochs ?? []).map(({ object, stored }) => ({ name: object, stored }))];
-    for (const { name, stored } of own) if (name.startsWith(`${id}/`)) await hashOf(destination, name, stored, signal);
+    for (const { name, stored } of own)
+      if (due.includes(destination) || name.startsWith(`${id}/`)) await hashStored(options, destination, { name, stored });
     store.setObject(id, destination.name, 1, clock.now());
   });
   const held = await live;
   const [source] = fan.left();
   if (source === undefined) throw new TypeError('a backup that is proven is in a destination');
   const data = (): AsyncIterable<Uint8Array> => opened(source.get(database.name), () => Promise.resolve(fileKey.key));
-  const content = { level: 1, tables: 0, rows: 0, missing: null as string | null };
+  const content: Proof['content'] = { level: 1, tables: 0, rows: 0, seconds: 0, missing: null };
   tell('the dump is loaded and compared with the database');
-  const place = await stack.openScratch(format, signal).catch((error: unknown) => {
+  // Where there is no place for a database, or its disk is full, the dump is read to its end.
+  const notHere = (error: unknown): { scratch: null; reason: string } => {
     signal.throwIfAborted();
     if (!(error instanceof Failure) || error.id !== 'stack.scratch-failed') throw error;
     return { scratch: null, reason: error.reason };
-  });
-  if (place.scratch === null) {
-    await stack.readDump(format, data(), signal);
-    // Of what an engine holds there is nothing to read.
-    Object.assign(content, { level: format === 'engine' ? 1 : 2, missing: place.reason });
-  } else {
+  };
+  const place = await stack.openScratch(format, facts, signal).catch(notHere);
+  let missing = place.scratch === null ? place.reason : null;
+  if (place.scratch !== null) {
     const { scratch } = place;
     try {
       await scratch.load(data(), signal);
       Object.assign(content, { level: 3, ...(await compare(scratch, held, format === 'sqlite' ? 'sqlite' : 'pg_dump')) });
+    } catch (error) {
+      missing = notHere(error).reason;
     } finally {
       await scratch.close();
     }
+  }
+  if (missing !== null) {
+    await stack.readDump(format, data(), signal);
+    // Of what an engine holds there is nothing to read.
+    Object.assign(content, { level: format === 'engine' ? 1 : 2, missing });
+  }
+  const checked = fan.left(due);
+  if (checked.length > 0) {
+    tell('all media are compared with the database');
+    const media = await checkAllMedia({ stack, store, destinations: checked, schemaVersion: facts.schemaVersion, signal });
+    const faults = media.missing + media.wrong;
+    Object.assign(content, { media });
+    if (faults === 0 && content.level === 3) content.level = 4;
+    else if (faults > 0)
+      content.missing ??= `${media.missing} of ${media.media} media have no file, ${media.wrong} another one than the database says (${media.examples.slice(0, 5).join(', ')})`;
   }
   const seconds = Math.round((clock.monotonic() - started) / 100) / 10;
   await fan.each(async (destination) => {
@@ -329,17 +355,32 @@ async function prove(options: CreateOptions, fan: FanOut, { manifests, database,
       id,
       manifest: hashOfText(manifests.get(destination)?.text ?? ''),
       at: new Date(clock.now()).toISOString(),
-      content: { ...content, seconds },
+      content: { ...content, seconds, held: heldOf(held) },
       object: { level: 1 },
     };
     await destination.put(`${id}/proof.json`, once(signRecord<Proof>(record, signer).text));
     store.setContent(id, destination.name, content.level, clock.now());
+    if (checked.includes(destination)) store.setMediaChecked(destination.name, clock.now());
     log.info('a backup was proven', {
       state: `content ${content.level}`,
       duration_ms: Math.round(seconds * 1000),
       file: join(destination.place, id),
     });
   });
+}
+
+/** @throws Failure `backup.damaged`; a pack that is, the next backup makes anew from live media */
+async function hashStored(
+  { store, signal }: CreateOptions,
+  destination: Destination,
+  object: { name: string; stored: Stored },
+): Promise<void> {
+  try {
+    await hashOf(destination, object.name, object.stored, signal);
+  } catch (error) {
+    if (error instanceof Failure && error.id === 'backup.damaged') dropDamaged(store, destination, object.name);
+    throw error;
+  }
 }
 
 function objectOf(

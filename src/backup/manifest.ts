@@ -68,6 +68,20 @@ export const manifestShape = z.object({
   ...signed,
 });
 
+/** What the database held: rows by table, the hash of its schema, sequences. A proof of an earlier version has it not. */
+const held = z.object({ rows: z.record(z.string(), z.number()), schema: z.string(), sequences: z.record(z.string(), z.string()) });
+
+/** Of a look at all media that the homeserver has: how many, and what was found. */
+const checkedMedia = z.object({
+  media: z.number(),
+  bytes: z.number(),
+  missing: z.number(),
+  wrong: z.number(),
+  /** Ids of some of these. */
+  examples: z.array(z.string()),
+});
+export type MediaChecked = z.output<typeof checkedMedia>;
+
 /** What was proven of a backup, and when. */
 export const proofShape = z.object({
   format: z.literal('steward/proof/1'),
@@ -75,11 +89,44 @@ export const proofShape = z.object({
   /** SHA-256 of the manifest that it is about. */
   manifest: z.string(),
   at: z.string(),
-  content: z.object({ level: z.number(), tables: z.number(), rows: z.number(), seconds: z.number(), missing: z.string().nullable() }),
+  content: z.object({
+    level: z.number(),
+    tables: z.number(),
+    rows: z.number(),
+    seconds: z.number(),
+    missing: z.string().nullable(),
+    held: held.optional(),
+    /** Where all media were held against their rows, and not only what is new. */
+    media: checkedMedia.optional(),
+  }),
   object: z.object({ level: z.number() }),
   ...signed,
 });
 
+/** What was proven of a backup as it is stored in one destination, by opening it. */
+export const objectProofShape = z.object({
+  format: z.literal('steward/object-proof/1'),
+  id: z.string(),
+  destination: z.string(),
+  /** SHA-256 of the manifest that it is about. */
+  manifest: z.string(),
+  at: z.string(),
+  level: z.number(),
+  /** Why it is no higher one; null where it is what was asked for. */
+  missing: z.string().nullable(),
+  tables: z.number(),
+  rows: z.number(),
+  media: z
+    .object({ files: z.number(), bytes: z.number(), missing: z.number(), wrong: z.number(), examples: z.array(z.string()) })
+    .nullable(),
+  /** What kept the homeserver that was started on it from speaking to anybody; null where none was. */
+  isolation: z.string().nullable(),
+  /** What took how long, in order; seconds. */
+  phases: z.array(z.object({ name: z.string(), seconds: z.number() })),
+  ...signed,
+});
+
+export type ObjectProof = z.output<typeof objectProofShape>;
 export type Manifest = z.output<typeof manifestShape>;
 export type ManifestObject = z.output<typeof object>;
 export type Proof = z.output<typeof proofShape>;

@@ -1,7 +1,7 @@
 import { sizeText } from '../reply/size.ts';
 import type { Stack } from '../stack/stack.ts';
 import { ownOutput } from '../stack/stream.ts';
-import type { BackupStore, EpochRow, PackRow } from '../store/backups.ts';
+import type { BackupStore, EpochRow, MediaProblem, PackRow } from '../store/backups.ts';
 import type { Destination } from './destinations/destination.ts';
 import type { FanOut } from './fan-out.ts';
 import { sealInto } from './object.ts';
@@ -30,7 +30,7 @@ export interface MediaOptions {
 }
 
 /** A row of local_media_repository. */
-interface Media {
+export interface Media {
   id: string;
   createdAt: number;
   bytes: number;
@@ -68,6 +68,7 @@ export async function backUpMedia(options: MediaOptions): Promise<MediaRun> {
   const until = await newest(stack);
   await onePass(run, fan.left());
   for (const group of run.smaller.values()) await onePass(run, group);
+  for (const destination of fan.left()) await tellFaults(run, destination, results.get(destination) ?? emptyResult());
   return { until, of: (destination) => results.get(destination) ?? emptyResult() };
 }
 
@@ -87,7 +88,7 @@ async function onePass(run: Run, group: readonly Destination[]): Promise<void> {
   const { fan, store } = run;
   const known = fan.left().map(({ name }) => store.mediaUntil(name));
   const since = Math.min(...known.map((until) => until ?? -1));
-  const rows = since < 0 ? everything(run) : changedSince(run, since - overlap);
+  const rows = since < 0 ? allMedia(run) : changedSince(run, since - overlap);
   const wanted = lackedBy(rows, run, group);
   try {
     for (let first = await wanted.next(); first.done !== true; first = await wanted.next()) await onePack(run, group, first.value, wanted);
@@ -131,7 +132,7 @@ async function onePack(run: Run, group: readonly Destination[], first: Media, re
   const files = await stream.files;
   const byPath = new Map(files.map((file) => [file.path, file]));
   const bytesOf = files.reduce((sum, { bytes }) => sum + bytes, 0);
-  const problems: { media: Media; problem: 'missing' | 'wrong' }[] = [];
+  const problems: [string, MediaProblem | null][] = [];
   for (const media of taken) {
     const file = byPath.get(contentPath(media.id));
     const problem =
@@ -140,16 +141,12 @@ async function onePack(run: Run, group: readonly Destination[], first: Media, re
         : file.bytes !== media.bytes || (media.sha256 !== null && file.sha256 !== media.sha256)
           ? 'wrong'
           : null;
-    if (problem !== null) problems.push({ media, problem });
+    problems.push([media.id, problem]);
   }
   for (const destination of group) {
     const result = results.get(destination) ?? emptyResult();
     result.newFiles += files.length;
     result.newBytes += bytesOf;
-    for (const { media, problem } of problems) {
-      result[problem] += 1;
-      if (result.examples.length < examplesAtMost) result.examples.push(media.id);
-    }
   }
   async function* lines(): AsyncGenerator<Uint8Array> {
     for (let at = 0; at < files.length; at += page)
@@ -175,17 +172,19 @@ async function onePack(run: Run, group: readonly Destination[], first: Media, re
   // What has no file is looked for again by every run.
   const held = taken.filter((media) => byPath.has(contentPath(media.id)));
   store.transaction(() => {
-    for (const destination of fan.left(group))
+    for (const destination of fan.left(group)) {
+      store.setFaults(destination.name, problems);
       store.addPack(
         destination.name,
         id,
         row,
         held.map((media) => media.id),
       );
+    }
   });
 }
 
-const contentPath = (id: string): string => `local_content/${id.slice(0, 2)}/${id.slice(2, 4)}/${id.slice(4)}`;
+export const contentPath = (id: string): string => `local_content/${id.slice(0, 2)}/${id.slice(2, 4)}/${id.slice(4)}`;
 
 /** Packs that somebody removed from the destination: their media are copied again. */
 async function forgetLostPacks(destination: Destination, store: BackupStore): Promise<void> {
@@ -197,12 +196,22 @@ async function forgetLostPacks(destination: Destination, store: BackupStore): Pr
   }
 }
 
+/** A pack that is not what was stored, or its list: its media are new again. Of another object nothing is done. */
+export function dropDamaged(store: BackupStore, destination: Destination, object: string): void {
+  const pack = store.packs(destination.name).find(({ name, index }) => name === object || index.name === object);
+  if (pack === undefined) return;
+  store.transaction(() => {
+    store.dropPack(destination.name, pack.name);
+    store.setMediaUntil(destination.name, null);
+  });
+}
+
 const ours = 'url_cache IS NULL AND media_length IS NOT NULL';
 const columns = (schemaVersion: number): string =>
   `media_id, created_ts, media_length, ${schemaVersion >= hashesSince ? 'sha256' : 'NULL AS sha256'}`;
 
 /** By the primary key, a page a query: no view of the database is held for the hours that a first copy may take. */
-async function* everything({ stack, schemaVersion }: Run): AsyncGenerator<Media> {
+export async function* allMedia({ stack, schemaVersion }: Pick<Run, 'stack' | 'schemaVersion'>): AsyncGenerator<Media> {
   for (let after = ''; ;) {
     const rows = await query(
       stack,
@@ -215,12 +224,61 @@ async function* everything({ stack, schemaVersion }: Run): AsyncGenerator<Media>
   }
 }
 
-async function* changedSince({ stack, schemaVersion }: Run, since: number): AsyncGenerator<Media> {
+/** And what had no file before that: it may have come back. */
+async function* changedSince(run: Run, since: number): AsyncGenerator<Media> {
+  const { fan, stack, store, schemaVersion } = run;
+  for (const { name } of fan.left())
+    for await (const faults of faultsOf(store, name)) {
+      const ids = faults.filter(({ problem }) => problem === 'missing').map(({ id }) => id);
+      const rows = await mediaByIds(stack, ids, schemaVersion);
+      // Of several destinations the first that lacks it asks for it.
+      yield* rows.filter(
+        ({ id, createdAt }) => createdAt < since && fan.left().find((each) => store.isMissing(each.name, id))?.name === name,
+      );
+    }
   const rows = await query(
     stack,
     `SELECT ${columns(schemaVersion)} FROM local_media_repository WHERE created_ts >= ${Math.trunc(since)} AND ${ours} ORDER BY created_ts`,
   );
   yield* rows.map(mediaOf);
+}
+
+/** Those of these media that the homeserver has; at most a page of them. */
+export async function mediaByIds(stack: Stack, ids: readonly string[], schemaVersion: number): Promise<Media[]> {
+  if (ids.length === 0) return [];
+  const list = ids.map((id) => `'${id.replaceAll("'", "''")}'`).join(', ');
+  const rows = await query(stack, `SELECT ${columns(schemaVersion)} FROM local_media_repository WHERE media_id IN (${list}) AND ${ours}`);
+  return rows.map(mediaOf);
+}
+
+async function* faultsOf(store: BackupStore, destination: string): AsyncGenerator<{ id: string; problem: MediaProblem }[]> {
+  for (let faults = store.faults(destination, '', page); faults.length > 0;) {
+    yield await Promise.resolve(faults);
+    faults = store.faults(destination, faults.at(-1)?.id ?? '', page);
+  }
+}
+
+/** All media that this destination holds no file of, or another one than their rows say, also of earlier runs; what is gone is forgotten. */
+async function tellFaults({ stack, store, schemaVersion }: Run, { name }: Destination, result: MediaResult): Promise<void> {
+  for await (const faults of faultsOf(store, name)) {
+    const there = new Set(
+      (
+        await mediaByIds(
+          stack,
+          faults.map(({ id }) => id),
+          schemaVersion,
+        )
+      ).map(({ id }) => id),
+    );
+    store.setFaults(
+      name,
+      faults.filter(({ id }) => !there.has(id)).map(({ id }) => [id, null] as const),
+    );
+    for (const { id } of faults.filter((fault) => there.has(fault.id)))
+      if (result.examples.length < examplesAtMost) result.examples.push(id);
+  }
+  result.missing = store.countFaults(name, 'missing');
+  result.wrong = store.countFaults(name, 'wrong');
 }
 
 async function newest(stack: Stack): Promise<number | null> {

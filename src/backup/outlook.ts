@@ -3,7 +3,7 @@ import { showDuration } from '../reply/time.ts';
 import type { BackupRow } from '../store/backups.ts';
 import type { RestoreRow } from '../store/restores.ts';
 import { isProven } from './backups.ts';
-import type { Measured } from './runs.ts';
+import type { Drilled, Measured } from './runs.ts';
 
 /** What a restore would come to if it were begun now. */
 export interface Outlook {
@@ -29,48 +29,89 @@ export function dataAt({ databaseAt, startedAt }: Pick<BackupRow, 'databaseAt' |
 }
 
 /**
- * From the newest proven backup, and from what was measured: the last restore of a database or else the last proof, which loads
- * one too; the time that the last cutover took; and how fast the largest backup was written, for media.
+ * From the newest proven backup, and from what was measured: the last restore or drill, whichever is newer, or else the last proof,
+ * which loads a database too; the time that the last cutover took, or the start of a homeserver in the drill; and how fast the
+ * largest drill read media, or else the largest backup was written.
  *
  * @param rows what the catalogue knows
  * @param made backups that were made, newest first
  * @param restores newest first
+ * @param drills newest first
  * @param now milliseconds since the epoch
  */
-export function outlook(rows: readonly BackupRow[], made: readonly Measured[], restores: readonly RestoreRow[], now: number): Outlook {
+export function outlook(
+  rows: readonly BackupRow[],
+  made: readonly Measured[],
+  restores: readonly RestoreRow[],
+  drills: readonly Drilled[],
+  now: number,
+): Outlook {
   const newest = newestProven(rows);
   if (newest === null) return { backup: null, loses: null, takes: null, by: '' };
   const loses = Math.max(0, now - dataAt(newest));
   const own = made.find(({ id }) => id === newest.id);
-  const load = loadOf(own, made, restores);
+  const load = loadOf(own, made, restores, drills);
   if (load === null) return { backup: newest, loses, takes: null, by: '' };
-  const media = mediaOf(own, made);
-  const swap = restores.find(({ downtime }) => downtime !== null);
+  const media = mediaOf(own, made, drills);
+  const start = startOf(restores, drills);
+  const parts = [load, media, start].filter((part) => part !== null);
   return {
     ...{ backup: newest, loses },
-    takes: load.ms + (media?.ms ?? 0) + (swap?.downtime ?? 0),
-    by: [load.by, ...(media === null ? [] : [media.by]), ...(swap === undefined ? [] : [`the swap of ${swap.id}`])].join(', '),
+    takes: parts.reduce((sum, { ms }) => sum + ms, 0),
+    by: parts.map(({ by }) => by).join(', '),
   };
 }
 
-/** The time to load the database: of a restore that was done, in proportion to the size; else of the proof. */
-function loadOf(own: Measured | undefined, made: readonly Measured[], restores: readonly RestoreRow[]): { ms: number; by: string } | null {
+interface Reckoned {
+  ms: number;
+  /** What by, in words. */
+  by: string;
+}
+
+/** The time to load the database: of a restore or drill that was done, in proportion to the size; else of the proof. */
+function loadOf(
+  own: Measured | undefined,
+  made: readonly Measured[],
+  restores: readonly RestoreRow[],
+  [drill]: readonly Drilled[],
+): Reckoned | null {
   const restored = restores.find(({ report, parts }) => report !== null && parts.includes('database'));
+  if (drill !== undefined && (restored === undefined || Date.parse(drill.at) > restored.changedAt)) {
+    const ms = secondsOf(drill, 'load the database', 'compare it') * 1000;
+    return { ms: ms * growthOf(own?.databaseBytes, drill.databaseBytes), by: `the drill of ${drill.id}` };
+  }
   if (restored?.report != null) {
     const of = made.find(({ id }) => id === restored.backup);
-    const growth = own === undefined || of === undefined || of.databaseBytes === 0 ? 1 : own.databaseBytes / of.databaseBytes;
-    return { ms: restored.report.seconds * growth * 1000, by: `the restore of ${restored.backup}` };
+    const ms = restored.report.seconds * 1000;
+    return { ms: ms * growthOf(own?.databaseBytes, of?.databaseBytes), by: `the restore of ${restored.backup}` };
   }
   // A small one is proven in no time that is worth counting.
   const proven = [own, ...made].find((each) => each !== undefined && each.contentLevel >= 3);
   return proven === undefined ? null : { ms: proven.proofSeconds * 1000, by: `the proof of ${proven.id}` };
 }
 
+const growthOf = (now: number | undefined, then: number | undefined): number =>
+  now === undefined || then === undefined || then === 0 ? 1 : now / then;
+
+const secondsOf = ({ phases }: Drilled, ...names: string[]): number =>
+  phases.filter(({ name }) => names.includes(name)).reduce((sum, { seconds }) => sum + seconds, 0);
+
+/** The time that the homeserver is away, or takes to start. */
+function startOf(restores: readonly RestoreRow[], [drill]: readonly Drilled[]): Reckoned | null {
+  const swap = restores.find(({ downtime }) => downtime !== null);
+  if (swap !== undefined) return { ms: swap.downtime ?? 0, by: `the swap of ${swap.id}` };
+  return drill === undefined ? null : { ms: secondsOf(drill, 'start Synapse') * 1000, by: 'its start' };
+}
+
 /** The time to put all media back, as after the loss of the disk. */
-function mediaOf(own: Measured | undefined, made: readonly Measured[]): { ms: number; by: string } | null {
-  // What wrote most tells the pace best: of a small one most of the time is overhead.
-  const [largest] = made.filter(({ seconds }) => seconds > 0).toSorted((one, other) => other.bytes - one.bytes);
-  if (own === undefined || largest === undefined || own.mediaBytes === 0 || largest.bytes === 0) return null;
+function mediaOf(own: Measured | undefined, made: readonly Measured[], drills: readonly Drilled[]): Reckoned | null {
+  const paces = [
+    ...drills.map((drill) => ({ isRead: true, bytes: drill.mediaBytes, seconds: secondsOf(drill, 'read the media') })),
+    ...made.map(({ bytes, seconds }) => ({ isRead: false, bytes, seconds })),
+  ].filter(({ bytes, seconds }) => seconds > 0 && bytes > 0);
+  // What was read tells more than what was written. What moved most tells the pace best: of a small one most of the time is overhead.
+  const [largest] = paces.toSorted((one, other) => Number(other.isRead) - Number(one.isRead) || other.bytes - one.bytes);
+  if (own === undefined || largest === undefined || own.mediaBytes === 0) return null;
   const perSecond = largest.bytes / largest.seconds;
   return { ms: (own.mediaBytes / perSecond) * 1000, by: `${sizeText(own.mediaBytes)} of media at ${sizeText(perSecond)}/s` };
 }

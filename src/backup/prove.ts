@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { Failure } from '../failures/failure.ts';
 import type { DatabaseDump, ScratchDatabase, Snapshot } from '../stack/stack.ts';
 
@@ -10,6 +11,25 @@ export interface Fingerprint {
   /** Last values of the sequences, by name. */
   sequences: ReadonlyMap<string, bigint>;
 }
+
+/** A fingerprint as a record keeps it. */
+export interface Held {
+  rows: Readonly<Record<string, number>>;
+  /** SHA-256 of the schema's lines. */
+  schema: string;
+  sequences: Readonly<Record<string, string>>;
+}
+
+export function heldOf({ rows, schema, sequences }: Fingerprint): Held {
+  return {
+    rows: Object.fromEntries([...rows].map(([table, count]) => [table, table === leftOut ? 0 : count])),
+    schema: schemaHash(schema),
+    sequences: Object.fromEntries([...sequences].map(([name, value]) => [name, String(value)])),
+  };
+}
+
+/** A database sorts by a collation of its own. */
+const schemaHash = (lines: readonly string[]): string => createHash('sha256').update(lines.toSorted().join('\n')).digest('hex');
 
 /** The one table whose rows are left out of every backup. */
 const leftOut = 'e2e_one_time_keys_json';
@@ -69,26 +89,51 @@ export async function compare(
   live: Fingerprint,
   format: DatabaseDump['format'],
 ): Promise<{ tables: number; rows: number }> {
+  return compareWith(await loadedIn(scratch, format), heldOf(live), scratch, format, live.schema);
+}
+
+/**
+ * Reads what was loaded.
+ *
+ * @throws Failure `backup.not-proven` where SQLite finds it damaged
+ */
+export async function loadedIn(scratch: ScratchDatabase, format: DatabaseDump['format']): Promise<Fingerprint> {
   if (format === 'sqlite') {
     const [check] = await scratch.rows('PRAGMA integrity_check');
     if (check?.['integrity_check'] !== 'ok') throw different(`SQLite finds it damaged: ${String(check?.['integrity_check'])}`);
   }
-  const loaded = await fingerprint(scratch, format);
+  return fingerprint(scratch, format);
+}
+
+/**
+ * As `compare`, with what a record says that it held.
+ *
+ * @param schema its lines, where they are known
+ */
+export async function compareWith(
+  loaded: Fingerprint,
+  held: Held,
+  scratch: Pick<Snapshot, 'rows'>,
+  format: DatabaseDump['format'],
+  schema: readonly string[] = loaded.schema,
+): Promise<{ tables: number; rows: number }> {
   let rows = 0;
-  for (const [table, count] of live.rows) {
-    const want = table === leftOut ? 0 : count;
+  const tables = Object.entries(held.rows);
+  for (const [table, want] of tables) {
     const have = loaded.rows.get(table);
     if (have !== want) throw different(have === undefined ? `it lacks the table ${table}` : `${table} has ${have} rows of ${want}`);
     rows += have;
   }
-  const missing = live.schema.find((line) => !loaded.schema.includes(line)) ?? loaded.schema.find((line) => !live.schema.includes(line));
-  if (missing !== undefined) throw different(`its schema is another one: ${missing.slice(0, 200)}`);
-  for (const [name, value] of live.sequences) {
+  if (schemaHash(loaded.schema) !== held.schema) {
+    const line = schema.find((one) => !loaded.schema.includes(one)) ?? loaded.schema.find((one) => !schema.includes(one));
+    throw different(`its schema is another one${line === undefined ? '' : `: ${line.slice(0, 200)}`}`);
+  }
+  for (const [name, value] of Object.entries(held.sequences)) {
     const have = loaded.sequences.get(name);
-    if (have === undefined || have < value) throw different(`its sequence ${name} is at ${String(have)}, before ${value}`);
+    if (have === undefined || have < BigInt(value)) throw different(`its sequence ${name} is at ${String(have)}, before ${value}`);
   }
   if (format === 'pg_dump') await assertSequencesAhead(scratch, loaded.sequences);
-  return { tables: live.rows.size, rows };
+  return { tables: tables.length, rows };
 }
 
 /** Synapse refuses to start on a database whose sequences are behind its streams. */
@@ -104,4 +149,4 @@ export async function assertSequencesAhead(scratch: Pick<Snapshot, 'rows'>, sequ
   }
 }
 
-const different = (reason: string): Failure => new Failure('backup.not-proven', { attempted: 'prove the backup', reason });
+export const different = (reason: string): Failure => new Failure('backup.not-proven', { attempted: 'prove the backup', reason });

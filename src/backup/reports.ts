@@ -13,7 +13,7 @@ import type { SettledJob } from '../workflow/job.ts';
 import type { Schedule } from '../workflow/schedule/schedule.ts';
 import type { Heartbeat } from './heartbeat.ts';
 import { dataAt, newestProven, outlook, outlookText, type Outlook } from './outlook.ts';
-import { createCommand, isProvenWhole, madeBackups, measuredOf, type Measured } from './runs.ts';
+import { createCommand, drills, isProvenWhole, madeBackups, measuredOf, type Measured } from './runs.ts';
 
 /** Backups that a new one is compared with, and that times are taken from. */
 const looked = 30;
@@ -48,7 +48,7 @@ export class BackupReports {
   /** What a restore would come to now. */
   outlook(): Outlook {
     const { clock, jobs, restores, rows } = this.#options;
-    return outlook(rows(), madeBackups(jobs, looked), restores(), clock.now());
+    return outlook(rows(), madeBackups(jobs, looked), restores(), drills(jobs, looked), clock.now());
   }
 
   /** What is measured of the newest backup, in each destination; sizes in bytes, times in seconds. */

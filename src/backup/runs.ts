@@ -21,6 +21,37 @@ export const measured = z.object({
 });
 export type Measured = z.output<typeof measured>;
 
+/** The command that tries a stored backup to its end. */
+export const drillCommand = 'backup drill';
+
+/** What such a try has shown, and what is measured of it. */
+export const drilled = z.object({
+  id: z.string(),
+  /** When, ISO 8601. */
+  at: z.string(),
+  objectLevel: z.number(),
+  isolation: z.string(),
+  /** What took how long, in order; seconds. */
+  phases: z.array(z.object({ name: z.string(), seconds: z.number() })),
+  users: z.number(),
+  rooms: z.number(),
+  roomState: z.number().nullable(),
+  /** Whether a file of media was read back. */
+  probedMedia: z.boolean(),
+  databaseBytes: z.number(),
+  /** Of the files that were read. */
+  mediaBytes: z.number(),
+});
+export type Drilled = z.output<typeof drilled>;
+
+/** Tries of stored backups, newest first; at most `limit`. */
+export function drills(jobs: JobStore, limit: number): Drilled[] {
+  return jobs.ended(drillCommand, limit).flatMap(({ id }) => {
+    const result = drilled.safeParse(jobs.steps(id)[0]?.result);
+    return result.success ? [result.data] : [];
+  });
+}
+
 /** Backups that were made, newest first, as their jobs have kept them; at most `limit`. */
 export function madeBackups(jobs: JobStore, limit: number): Measured[] {
   return jobs.ended(createCommand, limit).flatMap(({ id }) => measuredOf(jobs, id) ?? []);

@@ -5,11 +5,20 @@ import { Failure } from '../failures/failure.ts';
 import type { Stack } from '../stack/stack.ts';
 import { release } from '../stack/stream.ts';
 import type { Destination, Stored } from './destinations/destination.ts';
-import { manifestShape, proofShape, readRecord, type Manifest, type ManifestObject, type Proof } from './manifest.ts';
+import {
+  manifestShape,
+  objectProofShape,
+  proofShape,
+  readRecord,
+  type Manifest,
+  type ManifestObject,
+  type ObjectProof,
+  type Proof,
+} from './manifest.ts';
 import { opened } from './object.ts';
 import type { KeyOf } from './opener.ts';
 
-export type ObjectLevel = 0 | 1 | 2;
+export type ObjectLevel = 0 | 1 | 2 | 3 | 4 | 5;
 
 export interface VerifyOptions {
   id: string;
@@ -23,19 +32,23 @@ export interface VerifyOptions {
   others: () => Promise<ReadonlySet<string>>;
   /** Finds the file key of a header; needed at level 2. */
   keyOf: KeyOf | null;
+  /** Roles whose objects are opened by somebody else. */
+  apart?: (role: ManifestObject['role']) => boolean;
+  /** Told of an object that is not what was stored. */
+  damaged?: (name: string) => void;
   signal: AbortSignal;
 }
 
 const recordAtMost = 64 << 20;
 
 /**
- * Looks at what is stored: 0, every object is there with its size, and no other; 1, each is read and hashed; 2, each is opened
- * and its content hashed, and the dump read to its end.
+ * Looks at what is stored: 0, every object is there with its size, and no other; 1, each is read and hashed; 2 and more, each is
+ * opened and its content hashed, and the dump read to its end.
  *
  * @throws Failure `backup.missing`, `backup.damaged`, `backup.unreadable`, `backup.no-key`
  */
-export async function verifyObjects(options: VerifyOptions): Promise<Manifest> {
-  const { id, destination, signer, known, level, others, signal } = options;
+export async function verifyObjects(options: VerifyOptions): Promise<{ manifest: Manifest; text: string; proof: Proof | null }> {
+  const { id, destination, signer, known, level, others, damaged } = options;
   const { manifest, text } = await readManifest(destination, id, signer);
   const attempted = `verify ${id} in ${destination.name}`;
   if (known !== null && createHash('sha256').update(text).digest('hex') !== known)
@@ -46,14 +59,25 @@ export async function verifyObjects(options: VerifyOptions): Promise<Manifest> {
   ];
   await assertComplete(destination, id, objects, others, attempted);
   // Its signature is checked: what it says is believed by whoever restores.
-  await readProof(destination, id, signer, text);
+  const proof = await readProof(destination, id, signer, text);
+  await readObjectProof(destination, id, signer, text);
   for (const object of objects) {
     if (level === 0) continue;
-    const full = manifest.objects.find(({ name }) => name === object.name);
-    if (level === 2 && full !== undefined) await openWhole(options, full, manifest);
-    else await hashOf(destination, object.name, object.stored, signal);
+    try {
+      await look(options, object, manifest);
+    } catch (error) {
+      if (error instanceof Failure && error.id === 'backup.damaged') damaged?.(object.name);
+      throw error;
+    }
   }
-  return manifest;
+  return { manifest, text, proof };
+}
+
+async function look(options: VerifyOptions, object: { name: string; stored: Stored }, manifest: Manifest): Promise<void> {
+  const { destination, level, apart, signal } = options;
+  const full = manifest.objects.find(({ name }) => name === object.name);
+  if (level < 2 || full === undefined) await hashOf(destination, object.name, object.stored, signal);
+  else if (apart?.(full.role) !== true) await openWhole(options, full, manifest);
 }
 
 /** Every object with its size, and nothing that the manifest does not know. */
@@ -69,7 +93,13 @@ async function assertComplete(
     if (size === null) throw new Failure('backup.missing', { attempted, reason: `${name} is not there` });
     if (size !== stored.bytes) throw new Failure('backup.damaged', { attempted, reason: `${name} has ${size} bytes of ${stored.bytes}` });
   }
-  const expected = new Set([...objects.map(({ name }) => name), `${id}/manifest.json`, `${id}/proof.json`, `${id}/RESTORE.txt`]);
+  const expected = new Set([
+    ...objects.map(({ name }) => name),
+    `${id}/manifest.json`,
+    `${id}/proof.json`,
+    objectProofOf(id),
+    `${id}/RESTORE.txt`,
+  ]);
   for await (const { name } of destination.list(`${id}/`))
     if (!expected.has(name) && !(await others()).has(name))
       throw new Failure('backup.damaged', { attempted, reason: `${name} is not in the manifest` });
@@ -110,7 +140,12 @@ export async function wholeObject(
   return content;
 }
 
-async function openWhole({ destination, stack, keyOf, signal }: VerifyOptions, object: ManifestObject, manifest: Manifest): Promise<void> {
+/** @throws Failure `backup.no-key`, `backup.unreadable`, and as `openedWhole` */
+export async function openWhole(
+  { destination, stack, keyOf, signal }: Pick<VerifyOptions, 'destination' | 'stack' | 'keyOf' | 'signal'>,
+  object: ManifestObject,
+  manifest: Manifest,
+): Promise<void> {
   if (keyOf === null) throw new Failure('backup.no-key', { attempted: `open ${object.name}` });
   const plain = openedWhole(destination, object, keyOf, signal);
   const { kind } = manifest.server.database;
@@ -160,6 +195,23 @@ export async function readProof(destination: Destination, id: string, signer: Ke
   if ((await destination.size(name)) === null) return null;
   const proof = readRecord(await textOf(destination, name), proofShape, signer, `${name} in ${destination.name}`);
   return proof.id === id && proof.manifest === createHash('sha256').update(manifest).digest('hex') ? proof : null;
+}
+
+/** What is said of a backup as it is stored here, beside its manifest. */
+export const objectProofOf = (id: string): string => `${id}/proof-object.json`;
+
+/** What opening the stored backup has shown last; null where nobody has, or it is of another manifest or destination. */
+export async function readObjectProof(
+  destination: Destination,
+  id: string,
+  signer: KeyObject,
+  manifest: string,
+): Promise<ObjectProof | null> {
+  const name = objectProofOf(id);
+  if ((await destination.size(name)) === null) return null;
+  const proof = readRecord(await textOf(destination, name), objectProofShape, signer, `${name} in ${destination.name}`);
+  const isOfThis = proof.id === id && proof.manifest === createHash('sha256').update(manifest).digest('hex');
+  return isOfThis && proof.destination === destination.name ? proof : null;
 }
 
 async function textOf(destination: Destination, name: string): Promise<string> {

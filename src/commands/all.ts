@@ -7,6 +7,7 @@ import { auditList } from './audit/list.ts';
 import { auditVerify } from './audit/verify.ts';
 import { backupCopy } from './backup/copy.ts';
 import { backupCreate } from './backup/create.ts';
+import { backupDrill } from './backup/drill.ts';
 import { backupInfo } from './backup/info.ts';
 import { backupKeys } from './backup/keys.ts';
 import { backupList } from './backup/list.ts';
@@ -106,6 +107,7 @@ const commands: readonly Command[] = [
   backupList,
   backupInfo,
   backupVerify,
+  backupDrill,
   backupPin,
   backupCopy,
   backupScan,

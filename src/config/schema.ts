@@ -146,6 +146,13 @@ const stack = section({
       "Folder for a PostgreSQL that is made to prove a backup and thrown away; as large as the database. Default: the system's for temporary files.",
     )
     .meta({ example: '/var/tmp' }),
+  synapse_python: z
+    .string()
+    .optional()
+    .describe(
+      "A Python that has Synapse, which `backup drill` starts on a copy. Default: the one that runs the homeserver, or that of Synapse's Debian package.",
+    )
+    .meta({ example: '/opt/venvs/matrix-synapse/bin/python' }),
   components: z
     .record(z.string().regex(/^[a-z][a-z0-9_-]*$/, 'lower-case letters, digits, _ and -'), component)
     .default({})

@@ -128,6 +128,38 @@ export interface MediaStream extends SourceStream {
 export interface ScratchDatabase extends Snapshot {
   /** Loads zstd frames as `DatabaseDump` gives them, to the end. Throws `backup.unreadable` with what the loader said. */
   load(data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>;
+  /** Runs a statement: what is thrown away may be written to. */
+  execute(sql: string): Promise<void>;
+  /**
+   * Starts the homeserver's program on it, and resolves when that answers: with settings and a signing key of its own, so that it
+   * cannot speak as the server, and without a network where the place can take that from it. It ends with Steward, however that ends.
+   *
+   * @throws Failure `backup.not-proven` with the last that it said, where it does not start; `stack.no-program`
+   */
+  boot(options: BootOptions, signal: AbortSignal): Promise<ScratchHomeserver>;
+}
+
+export interface BootOptions {
+  serverName: string;
+  /** Makes accounts there. */
+  registrationSecret: Secret;
+  /** Media that are there. */
+  media: readonly { path: string; content: Buffer }[];
+}
+
+/** A homeserver that is thrown away, which nobody but Steward can reach. */
+export interface ScratchHomeserver {
+  /** What keeps it from speaking to anybody, in words. */
+  isolation: string;
+  /** One request to it; `json` is null where the answer is none. */
+  ask(request: {
+    method: 'GET' | 'POST';
+    path: string;
+    token?: Secret;
+    body?: Readonly<Record<string, unknown>>;
+  }): Promise<{ status: number; json: unknown; content: Buffer }>;
+  /** Ends it, and removes all that it had; may be called twice. */
+  close(): Promise<void>;
 }
 
 /** Which databases of one restore there are. */
@@ -243,9 +275,16 @@ export interface Stack {
   readFile(path: string): Promise<Buffer>;
   /** Reads a dump to its end without loading it. Throws `backup.unreadable`. */
   readDump(format: DatabaseDump['format'], data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>;
-  /** An empty database to load a dump of this homeserver into; null with the reason where none can be had. */
+  /**
+   * An empty database to load a dump into; null with the reason where none can be had.
+   *
+   * @param of the database that was dumped
+   */
   openScratch(
     format: DatabaseDump['format'],
+    of: Pick<DatabaseFacts, 'major' | 'bytes'>,
     signal: AbortSignal,
   ): Promise<{ scratch: ScratchDatabase } | { scratch: null; reason: string }>;
+  /** What is missing for a homeserver to be started on a scratch database, in words; null when nothing is. */
+  missingForBoot(format: DatabaseDump['format'], major: number | null): Promise<string | null>;
 }

@@ -38,6 +38,8 @@ export interface EpochRow {
   recipients: readonly string[];
 }
 
+export type MediaProblem = 'missing' | 'wrong';
+
 /** A pack of media that a destination holds. */
 export interface PackRow {
   name: string;
@@ -191,6 +193,13 @@ export class BackupStore {
           .run(to, destination, name);
         if (changes === 0) return false;
         this.#run(
+          `INSERT OR IGNORE INTO media_faults SELECT ?, f.media_id, f.problem FROM media_faults f JOIN media_files m
+            ON m.destination = f.destination AND m.media_id = f.media_id WHERE f.destination = ? AND m.pack = ?`,
+          to,
+          destination,
+          name,
+        );
+        this.#run(
           'INSERT OR IGNORE INTO media_packs (destination, name, backup, pack) VALUES (?, ?, ?, ?)',
           to,
           name,
@@ -223,6 +232,53 @@ export class BackupStore {
       this.#store.database.prepare('SELECT 1 FROM media_files WHERE destination = ? AND media_id = ?').get(destination, mediaId) !==
       undefined
     );
+  }
+
+  /** Ids of media in a pack, in their order, after one. */
+  mediaOf(destination: string, pack: string, after: string, limit: number): string[] {
+    return this.#store.database
+      .prepare('SELECT media_id FROM media_files WHERE destination = ? AND pack = ? AND media_id > ? ORDER BY media_id LIMIT ?')
+      .all(destination, pack, after, limit)
+      .map((row) => String(row['media_id']));
+  }
+
+  /** What is wrong with media, as the last look at each has shown; null where nothing is any more. */
+  setFaults(destination: string, faults: Iterable<readonly [mediaId: string, problem: MediaProblem | null]>): void {
+    this.transaction(() => {
+      for (const [id, problem] of faults)
+        if (problem === null) this.#run('DELETE FROM media_faults WHERE destination = ? AND media_id = ?', destination, id);
+        else this.#run('INSERT OR REPLACE INTO media_faults (destination, media_id, problem) VALUES (?, ?, ?)', destination, id, problem);
+    });
+  }
+
+  /** In the order of their ids, after one. */
+  faults(destination: string, after: string, limit: number): { id: string; problem: MediaProblem }[] {
+    return this.#store.database
+      .prepare('SELECT media_id, problem FROM media_faults WHERE destination = ? AND media_id > ? ORDER BY media_id LIMIT ?')
+      .all(destination, after, limit)
+      .map((row) => ({ id: String(row['media_id']), problem: row['problem'] as MediaProblem }));
+  }
+
+  isMissing(destination: string, mediaId: string): boolean {
+    const sql = "SELECT 1 FROM media_faults WHERE destination = ? AND media_id = ? AND problem = 'missing'";
+    return this.#store.database.prepare(sql).get(destination, mediaId) !== undefined;
+  }
+
+  countFaults(destination: string, problem: MediaProblem): number {
+    const row = this.#store.database
+      .prepare('SELECT count(*) AS n FROM media_faults WHERE destination = ? AND problem = ?')
+      .get(destination, problem);
+    return Number(row?.['n']);
+  }
+
+  /** When all media of a destination were looked at last, milliseconds since the epoch, or null. */
+  mediaChecked(destination: string): number | null {
+    const row = this.#store.database.prepare('SELECT at FROM media_checks WHERE destination = ?').get(destination);
+    return row === undefined ? null : Number(row['at']);
+  }
+
+  setMediaChecked(destination: string, at: number): void {
+    this.#run('INSERT OR REPLACE INTO media_checks (destination, at) VALUES (?, ?)', destination, at);
   }
 
   /** Milliseconds since the epoch up to which all media of a destination are known, or null. */

@@ -509,4 +509,19 @@ export const migrations: readonly Migration[] = [
       ALTER TABLE restores ADD COLUMN probe TEXT;
     `,
   },
+  {
+    since: '0.2.0',
+    sql: `
+      -- Media without a file, or with another one than their rows say: a backup tells of all, not only of those it has just seen.
+      CREATE TABLE media_faults (
+        destination TEXT NOT NULL,
+        media_id TEXT NOT NULL,
+        problem TEXT NOT NULL CHECK (problem IN ('missing', 'wrong')),
+        PRIMARY KEY (destination, media_id)
+      ) STRICT;
+      -- When all media were held against their rows last.
+      CREATE TABLE media_checks (destination TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT;
+      CREATE INDEX media_files_by_pack ON media_files (destination, pack, media_id);
+    `,
+  },
 ];

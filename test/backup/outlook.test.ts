@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { outlook, outlookText } from '../../src/backup/outlook.ts';
-import { isProvenWhole, type Measured } from '../../src/backup/runs.ts';
+import { isProvenWhole, type Drilled, type Measured } from '../../src/backup/runs.ts';
 import type { BackupRow } from '../../src/store/backups.ts';
 import type { PreparedReport, RestoreRow } from '../../src/store/restores.ts';
 
@@ -22,8 +22,17 @@ const restore = (backup: string, seconds: number, downtime: number | null): Rest
   ...{ cutOverAt: 0, downtime, report: { seconds } as PreparedReport, probe: null },
 });
 
+/** Of 1 GB of dump in 6 min, 1 GB of media in 100 s, a start in 3 min. */
+const drill = (id: string, at: number): Drilled => ({
+  ...{ id, at: new Date(at).toISOString(), objectLevel: 5, isolation: '', users: 1, rooms: 1, roomState: 1, probedMedia: true },
+  ...{ databaseBytes: 1e9, mediaBytes: 1e9 },
+  phases: Object.entries({ 'load the database': 300, 'compare it': 60, 'read the media': 100, 'start Synapse': 180 }).map(
+    ([name, seconds]) => ({ name, seconds }),
+  ),
+});
+
 describe('what a restore now would come to', () => {
-  test.each<[string, BackupRow[], Measured[], RestoreRow[], string, string]>([
+  test.each<[string, BackupRow[], Measured[], RestoreRow[], string, string, Drilled[]?]>([
     ['by the proof', [row('b', 6)], [made('b')], [], 'A restore now would take 14 min and lose 6 h.', 'the proof of b'],
     [
       'by a restore that was done, in proportion to the size, with its swap',
@@ -50,6 +59,24 @@ describe('what a restore now would come to', () => {
       'the proof of b',
     ],
     [
+      'by a drill that is newer than the last restore, in proportion to the size, with its pace of media and its start',
+      [row('b', 6)],
+      [made('b', { databaseBytes: 2e9, mediaBytes: 6e9 }), made('a', { bytes: 9e9 })],
+      [restore('a', 30, null)],
+      'A restore now would take 25 min and lose 6 h.',
+      'the drill of a, 6.0 GB of media at 10.0 MB/s, its start',
+      [drill('a', 1)],
+    ],
+    [
+      'by a restore that is newer than the last drill',
+      [row('b', 6)],
+      [made('b', { mediaBytes: 0 }), made('a')],
+      [restore('a', 300, 60_000)],
+      'A restore now would take 6 min and lose 6 h.',
+      'the restore of a, the swap of of-a',
+      [drill('a', -1)],
+    ],
+    [
       'of which nothing was measured',
       [row('b', 6)],
       [],
@@ -58,8 +85,8 @@ describe('what a restore now would come to', () => {
       '',
     ],
     ['where none is proven', [row('b', 6, 3, null)], [made('b')], [], 'A restore now is not possible: no backup is proven.', ''],
-  ])('%s', (_name, rows, runs, restores, sentence, by) => {
-    const found = outlook(rows, runs, restores, now);
+  ])('%s', (_name, rows, runs, restores, sentence, by, tried = []) => {
+    const found = outlook(rows, runs, restores, tried, now);
     expect([outlookText(found), found.by]).toEqual([sentence, by]);
   });
 });

@@ -137,6 +137,7 @@ const writes: Record<string, { line: string; before: (localpart: string) => Prom
   // These write to a place for backups; backup.test.ts tries them.
   'backup create': null,
   'backup verify': null,
+  'backup drill': null,
   'backup pin': null,
   'backup copy': null,
   'backup scan': null,
@@ -299,6 +300,11 @@ test('every example of the registry runs', async () => {
       // Steward has no key here, and may not stop this server; restore.test.ts restores one.
       if (name.startsWith('restore ') && name !== 'restore list') {
         expect(reply.errorId).toMatch(/^(backup\.no-key|restore\.not-found)$/);
+        continue;
+      }
+      // There is no Synapse here that runs as Steward knows it; drill.test.ts tries a backup.
+      if (name === 'backup drill') {
+        expect({ example, error: reply.errorId }).toEqual({ example, error: 'stack.no-program' });
         continue;
       }
       // Each destination has it already; test/integration/destinations.test.ts copies one.

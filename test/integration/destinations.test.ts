@@ -82,10 +82,11 @@ afterEach(() => {
 });
 
 afterAll(async () => {
-  core.close();
   await synapse.dispose();
   await proxy.stop();
   await s3.dispose();
+  // Last: where it was never opened, nothing else is left running.
+  core.close();
   rmSync(dir, { recursive: true, force: true });
 });
 

@@ -75,7 +75,7 @@ test('they are listed apart from Steward’s own, and never as proven', async ()
 
 test('one is read to its end, and what that proves is said', async () => {
   const reply = await world.steward('backup verify latest');
-  expect(reply).toMatchObject({ outcome: 'done', result: { id, destination: 'scripts', objectLevel: 2 } });
+  expect(reply).toMatchObject({ outcome: 'done', result: { id, destinations: [{ destination: 'scripts', objectLevel: 2 }] } });
   const said = JSON.stringify(reply.parts);
   expect(said).toMatch(/whole, of example\.org, PostgreSQL 15, schema \d+/);
   expect(said).toMatch(/2 files of local media/);

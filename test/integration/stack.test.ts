@@ -228,7 +228,7 @@ describe('the dump', () => {
     chmodSync(scratchDir, 0o711);
     const stack = stackWith({ scratchDir });
     const dump = await stack.dumpDatabase(never);
-    const opened = await stack.openScratch('pg_dump', never);
+    const opened = await stack.openScratch('pg_dump', await stack.databaseFacts(), never);
     if (opened.scratch === null) throw new Error(opened.reason);
     await opened.scratch.load(dump.stream.data, never);
     expect(await opened.scratch.rows('SELECT name FROM users ORDER BY name')).toEqual(
@@ -246,7 +246,7 @@ describe('the dump', () => {
     const bytes = await buffer(dump.stream.data);
     await dump.snapshot.close();
     for (const at of [1, bytes.length >> 1, bytes.length - 1]) {
-      const opened = await stack.openScratch('pg_dump', never);
+      const opened = await stack.openScratch('pg_dump', await stack.databaseFacts(), never);
       if (opened.scratch === null) throw new Error(opened.reason);
       async function* cut(): AsyncGenerator<Uint8Array> {
         yield await Promise.resolve(bytes.subarray(0, at));

@@ -12,12 +12,15 @@ export const backupCreate = defineWrite({
   details: [
     'It goes to every destination of the configuration, from one dump; `--to` names one. A destination that fails does so alone: the others have the backup, and `backup.not-everywhere` says which has not. Proven in two destinations it is safe.',
     'Media that the destination has already are not copied again. The backup counts when its manifest is written, which is last; whatever fails before takes all of it away.',
-    'Then the dump is read back, restored into a database that is thrown away, and compared with what the homeserver held: content L3. `backup.not-proven` means that the backup is there and is not what it should be.',
+    'Then the dump is read back, restored into a database that is thrown away, and compared with what the homeserver held: content L3. New media are hashed against the homeserver’s database as they are copied; once a month, and with `--all-media`, all media are, and every pack is read again: content L4. `backup.not-proven` means that the backup is there and is not what it should be.',
   ],
   tier: 'change',
   lock: 'backup',
   bulk: false,
-  args: z.strictObject({ to: destinationArgument.describe('Name of the only destination; all when left out.') }),
+  args: z.strictObject({
+    to: destinationArgument.describe('Name of the only destination; all when left out.'),
+    allMedia: z.boolean().default(false).describe('Look at all media and all packs too, not only at what is new.'),
+  }),
   result: z.object({
     id: z.string(),
     destinations: z.array(z.object({ name: z.string(), place: z.string(), objectLevel: z.number().nullable() })),
@@ -29,6 +32,9 @@ export const backupCreate = defineWrite({
     mediaBytes: z.number(),
     mediaMissing: z.number(),
     mediaWrong: z.number(),
+    /** Media that were held against their rows, all of them; null where only new ones were. */
+    mediaChecked: z.number().nullable(),
+    mediaRotten: z.array(z.string()),
     mediaElsewhere: z.array(z.string()),
     contentLevel: z.number(),
     contentMissing: z.string().nullable(),
@@ -65,12 +71,12 @@ export const backupCreate = defineWrite({
         ['back up ', { strong: facts.serverName }, ` (database of ${sizeText(database.bytes)}, and media that are new)`],
         ...destinations.map(({ name, place }): Line => [`to ${name}, `, { code: place }]),
       ],
-      data: { id, destinations: destinations.map(({ name }) => name) },
+      data: { id, destinations: destinations.map(({ name }) => name), allMedia: args.allMedia },
     };
   },
 
   async run({ backups, stack, signal, progress }, data) {
-    await backups.create(data.id, data.destinations, stack, signal, progress);
+    await backups.create(data.id, data.destinations, data.allMedia, stack, signal, progress);
     return {};
   },
 
@@ -102,6 +108,8 @@ export const backupCreate = defineWrite({
       mediaBytes: manifest.media.bytes,
       mediaMissing: manifest.media.missing,
       mediaWrong: manifest.media.wrong,
+      mediaChecked: proof?.content.media?.media ?? null,
+      mediaRotten: proof?.content.media?.examples ?? [],
       mediaElsewhere: manifest.media.elsewhere,
       contentLevel: proof?.content.level ?? 1,
       contentMissing: proof === null ? 'Steward was stopped before it could prove it' : proof.content.missing,
@@ -121,6 +129,13 @@ export const backupCreate = defineWrite({
       ['safe', [safeText(result.safe)]],
       ['database', [sizeText(result.databaseBytes)]],
       ['media', [`${result.newMedia} new of ${result.media} files`]],
+      [
+        'media looked at',
+        [
+          result.mediaChecked === null ? 'new ones' : `all ${result.mediaChecked}, and every pack`,
+          result.mediaRotten.length === 0 ? '' : `; without their file, or with another one: ${result.mediaRotten.join(', ')}`,
+        ],
+      ],
       ['media without a file', result.mediaMissing === 0 ? undefined : [String(result.mediaMissing)]],
       ['media that are not what the database says', result.mediaWrong === 0 ? undefined : [String(result.mediaWrong)]],
       [
@@ -132,7 +147,7 @@ export const backupCreate = defineWrite({
       [
         'content',
         [
-          `${levelText(result.contentLevel, contentWords, '')}${result.contentLevel === 3 ? ` (${result.rows} rows, ${result.proofSeconds} s)` : ''}`,
+          `${levelText(result.contentLevel, contentWords, '')}${result.contentLevel >= 3 ? ` (${result.rows} rows, ${result.proofSeconds} s)` : ''}`,
           result.contentMissing === null ? '' : `; not further: ${result.contentMissing}`,
         ],
       ],

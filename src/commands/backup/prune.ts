@@ -11,6 +11,7 @@ export const backupPrune = defineWrite({
   summary:
     'Remove the backups that `backup.retention` does not keep, in each destination; `--dry-run` shows which, and why the others stay.',
   details: [
+    'Packs of media go with the last backup that is made of them; new ones are not made of packs whose media the homeserver has not any more.',
     'Never removed: the newest proven backup, what is pinned, and media that a backup which stays is made of. Of one day, week or month the newest proven backup stays.',
   ],
   tier: 'destructive',
@@ -59,8 +60,8 @@ export const backupPrune = defineWrite({
     };
   },
 
-  async run({ backups, signal }, { from }) {
-    return { bytes: await backups.remove(from, signal) };
+  async run(ctx, { from }) {
+    return { bytes: await ctx.backups.remove(from, () => ctx.stack, ctx.signal) };
   },
 
   async readBack({ backups }, { from }, note) {

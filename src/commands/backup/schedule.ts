@@ -7,17 +7,16 @@ import { fields, text, type Line, type Part } from '../../reply/parts.ts';
 import { showTime } from '../../reply/time.ts';
 import type { NewSchedule } from '../../workflow/schedule/schedules.ts';
 import { timetableOf, type Schedule } from '../../workflow/schedule/schedule.ts';
-import { readWhen, whenForms } from '../../workflow/schedule/when.ts';
+import { whenForms } from '../../workflow/schedule/when.ts';
 import { duration } from '../../workflow/schedule/scheduler.ts';
 import { giversOf, standingFor } from '../../workflow/standing.ts';
 import { countArgument } from '../arguments.ts';
 import type { CommandContext } from '../context.ts';
 import { defineRead, defineWrite } from '../define.ts';
-import { excerpt } from '../grammar/excerpt.ts';
 import { quote } from '../grammar/tokenise.ts';
 import { approvedPart, boundOf } from '../schedule/add.ts';
 import { readInner, type Inner } from '../schedule/inner.ts';
-import { isTimeZone, nextLine } from '../schedule/shared.ts';
+import { expressionIn, isTimeZone, nextLine } from '../schedule/shared.ts';
 import { destinationArgument } from './shared.ts';
 
 /** Names of the two schedules: the backup, and the pruning that follows it. */
@@ -86,16 +85,9 @@ export const backupSchedule = defineWrite({
     const attempted = 'schedule backups';
     if (args.when === undefined)
       throw new Failure('usage.missing-value', { attempted, reason: 'the time is missing', hint: `For example ${whenForms}.` });
-    const when = readWhen(args.when);
-    if (!when.ok)
-      throw new Failure('usage.invalid-value', {
-        attempted,
-        reason: when.reason,
-        hint: `For example ${whenForms}.`,
-        excerpt: excerpt('', args.when, when.start, when.end),
-      });
+    const expression = expressionIn(args.when, attempted);
     const timeZone = args.zone ?? current?.timeZone ?? ctx.config.timeZone;
-    const first = timetableOf({ expression: when.expression, timeZone }).next(ctx.clock.now());
+    const first = timetableOf({ expression, timeZone }).next(ctx.clock.now());
     const inner = await readInner(ctx, lineOf(createCommand, 'to', args.to), attempted);
     const due = args.when.trim().replace(/\s+/g, ' ');
     const prune = args.prune ? await pruneOf(ctx, args.to, args.maxObjects, attempted) : null;
@@ -103,7 +95,7 @@ export const backupSchedule = defineWrite({
       throw new Failure('usage.invalid-value', { attempted, reason: '`--max-objects` is for `--prune`' });
     const data: Data = {
       id: current?.id ?? null,
-      to: { due, expression: when.expression, timeZone, line: inner.line },
+      to: { due, expression, timeZone, line: inner.line },
       prune: prune === null ? null : { line: prune.inner.line, maxObjects: prune.maxObjects },
     };
     return {

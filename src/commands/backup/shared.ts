@@ -1,4 +1,7 @@
 import { z } from 'zod';
+import type { Verified } from '../../backup/backups.ts';
+import { text, type Part } from '../../reply/parts.ts';
+import { sizeText } from '../../reply/size.ts';
 import type { BackupRow } from '../../store/backups.ts';
 
 export const backupArgument = z
@@ -19,6 +22,7 @@ export const contentWords: Readonly<Record<number, string>> = {
   1: 'hashed on its way',
   2: 'read to its end',
   3: 'restored into another database and compared',
+  4: 'restored and compared, all media hashed',
 };
 
 /** What each level of the stored object means: what lies there. */
@@ -26,7 +30,48 @@ export const objectWords: Readonly<Record<number, string>> = {
   0: 'all there',
   1: 'read and hashed',
   2: 'opened and read to its end',
+  3: 'restored into another database and compared',
+  4: 'restored and compared, media too',
+  5: 'restored, and a homeserver was started on it',
 };
+
+/** What opening a stored backup has shown. */
+export const openedShape = z.object({
+  destination: z.string(),
+  objectLevel: z.number(),
+  /** Why it is no higher one. */
+  missing: z.string().nullable(),
+  objects: z.number(),
+  bytes: z.number(),
+  tables: z.number(),
+  rows: z.number(),
+  media: z.number().nullable(),
+  mediaMissing: z.number().nullable(),
+  mediaWrong: z.number().nullable(),
+});
+
+export function openedOf(
+  { level, missing, tables, rows, media, manifest }: Verified,
+  { destination }: Pick<BackupRow, 'destination'>,
+): z.output<typeof openedShape> {
+  return {
+    ...{ destination, objectLevel: level, missing, tables, rows },
+    objects: manifest.objects.length + manifest.epochs.length,
+    bytes: manifest.objects.reduce((sum, { stored }) => sum + stored.bytes, 0),
+    media: media?.files ?? null,
+    mediaMissing: media?.missing ?? null,
+    mediaWrong: media?.wrong ?? null,
+  };
+}
+
+/** `20261122_021500 in disk is what was written: L1, read and hashed (9 objects, 1.2 MB).` */
+export function openedPart(id: string, { destination, objectLevel, missing, objects, bytes }: z.output<typeof openedShape>): Part {
+  const further = missing === null ? '' : `; not further: ${missing}`;
+  return text(
+    { strong: id },
+    ` in ${destination} is what was written: L${objectLevel}, ${objectWords[objectLevel] ?? ''} (${objects} objects, ${sizeText(bytes)})${further}.`,
+  );
+}
 
 export function levelText(level: number | null, words: Readonly<Record<number, string>>, none: string): string {
   return level === null ? none : `L${level}, ${words[level] ?? ''}`;

@@ -1,21 +1,28 @@
 import { z } from 'zod';
 import type { ScriptsContent } from '../../backup/scripts/content.ts';
 import { scriptsPlace, type ScriptsBackup } from '../../backup/scripts/folder.ts';
-import { Failure } from '../../failures/failure.ts';
-import { list, text, type Part } from '../../reply/parts.ts';
+import { asFailure, Failure } from '../../failures/failure.ts';
+import { fields, list, text, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
 import type { PlanItem } from '../../workflow/plan.ts';
 import { defineWrite } from '../define.ts';
-import { backupArgument, destinationArgument, objectWords } from './shared.ts';
+import { backupArgument, destinationArgument, objectWords, openedOf, openedPart, openedShape } from './shared.ts';
 import { assertOpenable, identitySecret, unlockerOf } from './unlocker.ts';
+
+type Opened = z.output<typeof openedShape>;
+/** Of a destination that has not what was written: why. */
+type Found = Opened | { destination: string; failure: Failure };
+
+const levels = ['0', '1', '2', '3', '4'] as const;
 
 export const backupVerify = defineWrite({
   name: 'backup verify',
-  summary: 'Read a stored backup again and say whether it is still what was written.',
+  summary: 'Read a stored backup again, in each destination, and say whether it is still what was written.',
   details: [
-    'Level 0: every object is there, with its size, and no other. Level 1: each is read and hashed. Level 2: each is opened, its content hashed, and the dump read to its end.',
+    'Level 0: every object is there, with its size, and no other. Level 1: each is read and hashed. Level 2: each is opened, its content hashed, and the dump read to its end. Level 3: the dump is loaded into a database that is thrown away, and compared with what the homeserver held. Level 4: every file of the media is hashed, and held against that database. `backup drill` goes on from there: it starts a homeserver on it.',
     'A backup that the scripts made is always read to its end: the dump to its last line, archives whole, hashes where the script wrote some.',
-    'Level 2 needs a key. Where Steward has none (`backup.keys.identity_file`), `--level 2` asks an admin for it; without a level, the highest that needs nobody is taken.',
+    'Level 2 and more need a key. Where Steward has none (`backup.keys.identity_file`), `--level 2` asks an admin for it; without a level it is 2 where Steward has a key, else 1.',
+    'Each destination that has it is looked at and told apart; `--from` names one.',
   ],
   tier: 'change',
   lock: 'backup',
@@ -23,91 +30,103 @@ export const backupVerify = defineWrite({
   again: true,
   args: z.strictObject({
     backup: backupArgument,
-    from: destinationArgument,
+    from: destinationArgument.describe('Name of the only destination; each that has it when left out.'),
     level: z
-      .enum(['0', '1', '2'], 'one of 0, 1, 2')
+      .enum(levels, `one of ${levels.join(', ')}`)
       .optional()
-      .describe('How far; the highest that there is a key for when left out.')
+      .describe('How far; 2 where Steward has a key, else 1, when left out.')
       .meta({ value: 'LEVEL' }),
   }),
   secrets: { identity: identitySecret },
-  result: z.object({
-    id: z.string(),
-    destination: z.string(),
-    objectLevel: z.number(),
-    objects: z.number(),
-    bytes: z.number(),
-    checks: z.array(z.string()),
-  }),
+  result: z.object({ id: z.string(), destinations: z.array(openedShape), checks: z.array(z.string()) }),
   examples: ['backup verify latest', 'backup verify latest --level 1'],
 
   async plan(ctx, args) {
     const { backups } = ctx;
     const ofScripts = await backups.ofScripts(args.backup, args.from);
     if (ofScripts !== null) return planOfScripts(ofScripts, args.level);
-    const row = backups.find(args.backup, args.from);
-    const highest = backups.keys.mode === 'mounted' ? 2 : 1;
-    const level = (args.level === undefined ? highest : Number(args.level)) as 0 | 1 | 2;
-    if (level > 1) assertOpenable(ctx, `open ${row.id}`);
+    const rows = backups.all(args.backup, args.from);
+    const [{ id }] = rows;
+    const usual = backups.keys.mode === 'mounted' ? 2 : 1;
+    const level = (args.level === undefined ? usual : Number(args.level)) as 0 | 1 | 2 | 3 | 4;
+    if (level > 1) assertOpenable(ctx, `open ${id}`);
+    const destinations = rows.map(({ destination }) => destination);
     return {
-      targets: [{ id: `backup ${row.id}` }, { id: `destination ${row.destination}` }],
-      changes: [['verify ', { strong: row.id }, ` in ${row.destination} at level ${level}: ${objectWords[level] ?? ''}`]],
-      data: { id: row.id, destination: row.destination, level },
+      targets: [{ id: `backup ${id}` }, ...destinations.map((name) => ({ id: `destination ${name}` }))],
+      changes: destinations.map((name) => ['verify ', { strong: id }, ` in ${name} at level ${level}: ${objectWords[level] ?? ''}`]),
+      data: { id, destinations, level },
     };
   },
 
-  async run(ctx, data, jobId) {
-    const { backups, stack, signal, progress } = ctx;
-    if (data.destination === scriptsPlace) return { scripts: await backups.readScripts(data.id, signal, progress) };
-    const row = backups.find(data.id, data.destination);
-    const manifest = await backups.verify(row, data.level, unlockerOf(ctx, jobId, `backup verify ${data.id}`), stack, signal);
-    return { manifest };
+  async run(ctx, { id, destinations, level }, jobId) {
+    const { backups, signal, progress } = ctx;
+    if (destinations.includes(scriptsPlace)) return { scripts: await backups.readScripts(id, signal, progress) };
+    // Of a copy in another destination the keys are the same: nobody is asked twice.
+    const unlock = unlockerOf(ctx, jobId, `backup verify ${id}`);
+    const found: Found[] = [];
+    for (const destination of destinations) {
+      try {
+        const row = backups.find(id, destination);
+        found.push(openedOf(await backups.verify(row, level, unlock, ctx), row));
+      } catch (error) {
+        signal.throwIfAborted();
+        const failure = asFailure(error);
+        if (destinations.length === 1 || failure.id === 'backup.no-key' || failure.id === 'job.cancelled') throw error;
+        found.push({ destination, failure });
+      }
+    }
+    assertAll(id, found);
+    return { found };
   },
 
-  async readBack({ backups }, data, { manifest: looked, scripts }) {
-    if (data.destination === scriptsPlace)
-      return resultOfScripts(await backups.scripts?.get(data.id), scripts as ScriptsContent | undefined);
-    const row = backups.find(data.id, data.destination);
+  async readBack({ backups }, { id, destinations }, note) {
+    if (destinations.includes(scriptsPlace))
+      return resultOfScripts(await backups.scripts?.get(id), note['scripts'] as ScriptsContent | undefined);
+    const found = note['found'] as Opened[] | undefined;
     // One that a crash has cut off has looked at nothing, whatever was found before it.
-    if (looked === undefined || (row.objectLevel ?? -1) < data.level) return null;
-    const { manifest } = await backups.read(row.id, backups.destination(row.destination));
-    return {
-      id: row.id,
-      destination: row.destination,
-      objectLevel: data.level,
-      objects: manifest.objects.length + manifest.epochs.length,
-      bytes: manifest.objects.reduce((sum, { stored }) => sum + stored.bytes, 0),
-      checks: [],
-    };
+    const isKnown = (each: Opened): boolean => (backups.find(id, each.destination).objectLevel ?? -1) >= each.objectLevel;
+    return found?.length === destinations.length && found.every(isKnown) ? { id, destinations: found, checks: [] } : null;
   },
 
-  reply: (result): Part[] =>
-    result.destination === scriptsPlace
-      ? [
-          text(
-            { strong: result.id },
-            `, which the scripts made, can be read: L${result.objectLevel}, ${objectWords[result.objectLevel] ?? ''} (${result.objects} files, ${sizeText(result.bytes)}). Nobody has compared it with the database that it was made of.`,
-          ),
-          list(result.checks.map((check) => [check])),
-        ]
-      : [
-          text(
-            { strong: result.id },
-            ` in ${result.destination} is what was written: L${result.objectLevel}, ${objectWords[result.objectLevel] ?? ''} (${result.objects} objects, ${sizeText(result.bytes)}).`,
-          ),
-        ],
+  reply: ({ id, destinations, checks }): Part[] => [
+    ...destinations.flatMap((each) => (each.destination === scriptsPlace ? [ofScriptsPart(id, each)] : partsOf(id, each))),
+    ...(checks.length === 0 ? [] : [list(checks.map((check) => [check]))]),
+  ],
 });
+
+function ofScriptsPart(id: string, { objectLevel, objects, bytes }: Opened): Part {
+  return text(
+    { strong: id },
+    `, which the scripts made, can be read: L${objectLevel}, ${objectWords[objectLevel] ?? ''} (${objects} files, ${sizeText(bytes)}). Nobody has compared it with the database that it was made of.`,
+  );
+}
+
+function partsOf(id: string, each: Opened): Part[] {
+  return [
+    openedPart(id, each),
+    ...(each.objectLevel < 3 && each.media === null
+      ? []
+      : [
+          fields(
+            ['database', [`${each.rows} rows in ${each.tables} tables`]],
+            ['media', each.media === null ? undefined : [`${each.media} files`]],
+            ['media without a file', (each.mediaMissing ?? 0) === 0 ? undefined : [String(each.mediaMissing)]],
+            ['media that are not what the database says', (each.mediaWrong ?? 0) === 0 ? undefined : [String(each.mediaWrong)]],
+          ),
+        ]),
+  ];
+}
 
 function planOfScripts(
   { id, bytes }: ScriptsBackup,
   level: string | undefined,
-): PlanItem<{ id: string; destination: string; level: 0 | 1 | 2 }> {
+): PlanItem<{ id: string; destinations: string[]; level: 0 | 1 | 2 | 3 | 4 }> {
   if (level !== undefined && level !== '2')
     throw new Failure('usage.invalid-value', { reason: 'a backup of the scripts is read to its end, which is level 2, or not at all' });
   return {
     targets: [{ id: `backup ${id}` }, { id: `destination ${scriptsPlace}` }],
     changes: [['read ', { strong: id }, ` of the scripts, ${sizeText(bytes)}, to its end`]],
-    data: { id, destination: scriptsPlace, level: 2 },
+    data: { id, destinations: [scriptsPlace], level: 2 },
   };
 }
 
@@ -116,10 +135,12 @@ function resultOfScripts(backup: ScriptsBackup | null | undefined, content: Scri
   const { summary, media, hashed } = content;
   return {
     id: backup.id,
-    destination: scriptsPlace,
-    objectLevel: 2,
-    objects: backup.files.length,
-    bytes: backup.bytes,
+    destinations: [
+      {
+        ...{ destination: scriptsPlace, objectLevel: 2, missing: null, tables: 0, rows: 0 },
+        ...{ objects: backup.files.length, bytes: backup.bytes, media: null, mediaMissing: null, mediaWrong: null },
+      },
+    ],
     checks: [
       `${backup.database?.name ?? ''}: whole, of ${summary.serverName}, PostgreSQL ${summary.database?.major ?? 'of a version that it does not say'}, schema ${summary.database?.schemaVersion ?? ''}`,
       `${backup.media?.name ?? ''}: whole, ${media.files} files of local media, ${sizeText(media.bytes)}`,
@@ -129,4 +150,16 @@ function resultOfScripts(backup: ScriptsBackup | null | undefined, content: Scri
         : 'the script wrote no hashes: what was exchanged for something whole is not noticed',
     ],
   };
+}
+
+/** @throws Failure of the first destination that has not what was written, saying what was found in each */
+function assertAll(id: string, found: readonly Found[]): void {
+  const first = found.find((each) => 'failure' in each);
+  if (first === undefined) return;
+  const told = found.map((each) =>
+    'failure' in each
+      ? `${each.destination}: ${each.failure.reason}`
+      : `${each.destination} is what was written, L${each.objectLevel}, ${objectWords[each.objectLevel] ?? ''}`,
+  );
+  throw new Failure(first.failure.id, { attempted: `verify ${id}`, reason: told.join('; '), cause: first.failure });
 }

@@ -5,7 +5,7 @@ import { showTime } from '../../reply/time.ts';
 import { timetableOf, type Schedule } from '../../workflow/schedule/schedule.ts';
 import { duration } from '../../workflow/schedule/scheduler.ts';
 import type { NewSchedule } from '../../workflow/schedule/schedules.ts';
-import { readWhen, whenForms } from '../../workflow/schedule/when.ts';
+import { whenForms } from '../../workflow/schedule/when.ts';
 import { defaultObjects, giversOf, standingFor } from '../../workflow/standing.ts';
 import { atLeast } from '../../workflow/tier.ts';
 import { countArgument } from '../arguments.ts';
@@ -13,7 +13,7 @@ import type { CommandContext } from '../context.ts';
 import { defineWrite, groupOf } from '../define.ts';
 import { excerpt } from '../grammar/excerpt.ts';
 import { readInner, type Inner } from './inner.ts';
-import { isTimeZone, nextLine, scheduleName, scheduleShape, shapeOf } from './shared.ts';
+import { expressionIn, isTimeZone, nextLine, scheduleName, scheduleShape, shapeOf } from './shared.ts';
 
 /** Runs looked at to tell whether the jitter may reach into the next. */
 const gapsLookedAt = 60;
@@ -72,17 +72,10 @@ export const scheduleAdd = defineWrite({
     const attempted = `add the schedule ${args.name}`;
     if (ctx.schedules.find(args.name) !== null)
       throw new Failure('schedule.exists', { attempted, reason: `there is a schedule ${args.name}` });
-    const when = readWhen(args.when);
-    if (!when.ok)
-      throw new Failure('usage.invalid-value', {
-        attempted,
-        reason: when.reason,
-        hint: `For example ${whenForms}.`,
-        excerpt: excerpt('', args.when, when.start, when.end),
-      });
+    const expression = expressionIn(args.when, attempted);
     const timeZone = args.zone ?? ctx.config.timeZone;
     const jitter = args.jitter === undefined ? 0 : millisecondsOf(args.jitter);
-    const timetable = timetableOf({ expression: when.expression, timeZone });
+    const timetable = timetableOf({ expression, timeZone });
     const first = nextOf(() => timetable.next(ctx.clock.now()), attempted, args.when);
     const gap = jitter === 0 ? Number.POSITIVE_INFINITY : timetable.shortestGap(ctx.clock.now(), gapsLookedAt);
     if (jitter >= gap)
@@ -96,7 +89,7 @@ export const scheduleAdd = defineWrite({
     const data: Data = {
       name: args.name,
       due: args.when.trim().replace(/\s+/g, ' '),
-      expression: when.expression,
+      expression,
       timeZone,
       line: inner.line,
       command: inner.command.name,

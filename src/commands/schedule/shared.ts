@@ -6,6 +6,8 @@ import type { Schedule } from '../../workflow/schedule/schedule.ts';
 import type { CommandContext } from '../context.ts';
 import { groupOf, type Command } from '../define.ts';
 import { mayRequest } from '../../workflow/roles.ts';
+import { readWhen, whenForms } from '../../workflow/schedule/when.ts';
+import { excerpt } from '../grammar/excerpt.ts';
 
 export const scheduleName = z
   .string()
@@ -31,6 +33,18 @@ export function shapeOf(ctx: CommandContext, schedule: Schedule): z.input<typeof
     command: schedule.line,
     nextRun: next === null ? null : new Date(next).toISOString(),
   };
+}
+
+/** The times that somebody wrote, as an expression. @throws Failure `usage.invalid-value` that points at what is wrong */
+export function expressionIn(text: string, attempted: string): string {
+  const when = readWhen(text);
+  if (when.ok) return when.expression;
+  throw new Failure('usage.invalid-value', {
+    attempted,
+    reason: when.reason,
+    hint: `For example ${whenForms}.`,
+    excerpt: excerpt('', text, when.start, when.end),
+  });
 }
 
 /** When it runs next, by its own clock. */

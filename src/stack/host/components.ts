@@ -130,3 +130,9 @@ function uncontrolled(name: string, key: string): Failure {
     reason: `it has neither \`unit\` nor \`${key}\` in \`stack.components.${name}\``,
   });
 }
+
+/** The words of a unit's command; none where systemd does not say. */
+export async function unitProgram(name: string, unit: string): Promise<string[]> {
+  const shown = await output(name, 'look at', ['systemctl', 'show', '--property=ExecStart', unit], readBound).catch(() => '');
+  return (/argv\[\]=(.*?) ;/.exec(shown)?.[1] ?? '').split(' ');
+}

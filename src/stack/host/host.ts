@@ -7,6 +7,7 @@ import type { Secret } from '../../config/secret.ts';
 import { Secret as SecretValue } from '../../config/secret.ts';
 import { Failure } from '../../failures/failure.ts';
 import type {
+  BootOptions,
   Capability,
   ComponentStatus,
   DatabaseDump,
@@ -14,6 +15,7 @@ import type {
   MediaStream,
   RestorePlace,
   ScratchDatabase,
+  ScratchHomeserver,
   Snapshot,
   Stack,
   StackFacts,
@@ -28,6 +30,7 @@ import { dumpProgram, hasProgram, postgresPrograms } from './programs.ts';
 import { dumpProgress } from './dump-progress.ts';
 import { feedDecompressed } from './feed.ts';
 import { startScratchPostgres } from './scratch-postgres.ts';
+import { startScratchSynapse, synapsePython, type ScratchPlace } from './scratch-synapse.ts';
 import { copySqlite, openSqlite, readerOf, sqliteFacts } from './sqlite.ts';
 import { tarOf } from './tar.ts';
 
@@ -46,6 +49,8 @@ export interface HostSettings {
   /** A folder of Steward's own for what restores hold aside. */
   restoresDir: string;
   components: Readonly<Record<string, ComponentSettings>>;
+  /** A Python that has Synapse, which is started on a copy. */
+  synapsePython?: string | undefined;
 }
 
 /** Tables whose rows a backup leaves out: handed out twice, a one-time key breaks the encryption of whoever gets it. */
@@ -243,19 +248,40 @@ export class HostStack implements Stack {
 
   async openScratch(
     format: DatabaseDump['format'],
+    { major, bytes }: Pick<DatabaseFacts, 'major' | 'bytes'>,
     signal: AbortSignal,
   ): Promise<{ scratch: ScratchDatabase } | { scratch: null; reason: string }> {
-    const { major, bytes } = await this.databaseFacts();
     const dir = format === 'sqlite' ? this.#settings.copiesDir : this.#scratchDir;
     await mkdir(dir, { recursive: true, mode: 0o700 });
     const free = await freeBytes(dir);
     // Loaded, a database is no larger than the live one; its indexes want room to be sorted in.
     if (free !== null && free < bytes * 1.3)
       return { scratch: null, reason: `${dir} has ${free} bytes free, and the database has ${bytes}` };
-    if (format === 'sqlite') return { scratch: await openScratchSqlite(dir) };
+    const boot: Boot = (database, options, during) => this.#boot(database, options, during);
+    if (format === 'sqlite') return { scratch: toldWhenFull(await openScratchSqlite(dir, boot), dir) };
     const programs = postgresPrograms(this.#settings.postgresPrograms, major ?? 0, 'initdb');
-    if (programs === null) return { scratch: null, reason: `there is no server of PostgreSQL ${major} here (initdb)` };
-    return { scratch: await startScratchPostgres({ programs, dir, clock: this.#clock, signal }) };
+    if (programs === null) return { scratch: null, reason: noServer(major) };
+    return { scratch: toldWhenFull(await startScratchPostgres({ boot, programs, dir, clock: this.#clock, signal }), dir) };
+  }
+
+  async missingForBoot(format: DatabaseDump['format'], major: number | null): Promise<string | null> {
+    if (format === 'pg_dump' && postgresPrograms(this.#settings.postgresPrograms, major ?? 0, 'initdb') === null) return noServer(major);
+    return (await this.#python()) === null ? 'there is no Synapse here that could be started' : null;
+  }
+
+  #python(): Promise<string | null> {
+    return synapsePython(this.#settings.synapsePython, this.#settings.components);
+  }
+
+  async #boot(database: ScratchPlace, options: BootOptions, signal: AbortSignal): Promise<ScratchHomeserver> {
+    const python = await this.#python();
+    if (python === null)
+      throw new Failure('stack.no-program', {
+        attempted: 'start Synapse on the copy',
+        hint: 'Name a Python that has Synapse in `stack.synapse_python`.',
+      });
+    await mkdir(this.#scratchDir, { recursive: true, mode: 0o700 });
+    return startScratchSynapse({ ...options, python, database, dir: this.#scratchDir, clock: this.#clock, signal });
   }
 
   get #scratchDir(): string {
@@ -353,18 +379,47 @@ function withSqlite<T>(config: SynapseConfig, work: (database: DatabaseSync) => 
   }
 }
 
+/** Bytes: where fewer are free, a load that failed may have failed for that. */
+const fullBelow = 32 << 20;
+
+/** A load that ended because the disk is full is no fault of what was loaded. */
+function toldWhenFull(scratch: ScratchDatabase, dir: string): ScratchDatabase {
+  return {
+    ...scratch,
+    load: async (data, signal) => {
+      try {
+        await scratch.load(data, signal);
+      } catch (error) {
+        const free = await freeBytes(dir);
+        if (!(error instanceof Failure) || error.id !== 'backup.unreadable' || free === null || free >= fullBelow) throw error;
+        throw new Failure('stack.scratch-failed', {
+          attempted: error.attempted ?? 'load a backup',
+          reason: `the disk of ${dir} is full`,
+          cause: error,
+        });
+      }
+    },
+  };
+}
+
+type Boot = (database: ScratchPlace, options: BootOptions, signal: AbortSignal) => Promise<ScratchHomeserver>;
+
+const noServer = (major: number | null): string => `there is no server of PostgreSQL ${String(major)} here (initdb)`;
+
 /** A copy of the file, in a folder of its own. */
-async function openScratchSqlite(dir: string): Promise<ScratchDatabase> {
+async function openScratchSqlite(dir: string, boot: Boot): Promise<ScratchDatabase> {
   const home = await mkdtemp(join(dir, 'steward-scratch-'));
   const path = join(home, 'homeserver.db');
   let database: DatabaseSync | null = null;
-  const opened = (): DatabaseSync => (database ??= openSqlite(path, true));
+  const opened = (): DatabaseSync => (database ??= openSqlite(path, false));
   return {
     load: async (chunks, signal) => {
       await feedDecompressed({ reader: { name: 'dd', command: ['dd', 'bs=1M', `of=${path}`] }, data: chunks, signal });
     },
     rows: (sql) => readerOf(opened()).rows(sql),
     batches: (sql, size) => readerOf(opened()).batches(sql, size),
+    execute: (sql) => Promise.resolve().then(() => opened().exec(sql)),
+    boot: (options, signal) => boot({ kind: 'sqlite', path }, options, signal),
     close: async () => {
       database?.close();
       database = null;

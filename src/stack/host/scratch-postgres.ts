@@ -5,10 +5,12 @@ import { finished } from 'node:stream/promises';
 import type { Clock } from '../../clock.ts';
 import { Failure } from '../../failures/failure.ts';
 import { feedDecompressed } from './feed.ts';
-import type { ScratchDatabase } from '../stack.ts';
+import type { BootOptions, ScratchDatabase, ScratchHomeserver } from '../stack.ts';
 import { batchesOf, connect, rowsOf } from './postgres.ts';
+import type { ScratchPlace } from './scratch-synapse.ts';
 
 export interface ScratchOptions {
+  boot: (database: ScratchPlace, options: BootOptions, signal: AbortSignal) => Promise<ScratchHomeserver>;
   /** Folder of the server's programs. */
   programs: string;
   /** Folder that the data are made in. */
@@ -46,7 +48,7 @@ interface User {
  *
  * @throws Failure `stack.scratch-failed`
  */
-export async function startScratchPostgres({ programs, dir, clock, signal }: ScratchOptions): Promise<ScratchDatabase> {
+export async function startScratchPostgres({ boot, programs, dir, clock, signal }: ScratchOptions): Promise<ScratchDatabase> {
   const attempted = 'start a PostgreSQL that is thrown away';
   const user = process.getuid?.() === 0 ? await unprivileged() : undefined;
   const as = user === undefined ? {} : { uid: user.uid, gid: user.gid };
@@ -104,6 +106,10 @@ export async function startScratchPostgres({ programs, dir, clock, signal }: Scr
       return {
         rows: (sql) => rowsOf(client, sql),
         batches: (sql, size) => batchesOf(client, sql, size),
+        execute: async (sql) => {
+          await client.query(sql);
+        },
+        boot: (options, during) => boot({ kind: 'postgres', host: home, port: access.port, name, user: name }, options, during),
         load: (data, during) => {
           const options = ['--exit-on-error', '--no-owner', '--no-privileges', '-h', home, '-U', name, '-d', name];
           return feedDecompressed({

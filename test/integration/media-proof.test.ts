@@ -1,0 +1,221 @@
+import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
+import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { stringify } from 'yaml';
+import { ensureAge, makeAgeKey } from '../../kit/age.ts';
+import { startS3, type S3 } from '../../kit/s3.ts';
+import { startSynapse, type Account, type Synapse } from '../../kit/synapse.ts';
+import { tokenise } from '../../src/commands/grammar/tokenise.ts';
+import { Reloadable } from '../../src/config/reloadable.ts';
+import { openCore, type Core } from '../../src/core.ts';
+import { silentLog } from '../../src/telemetry/log.ts';
+import type { ShellMessage } from '../../src/terminal/session.ts';
+
+/** All media, and not only the new ones: missing files are told every night, rotten ones once a month; packs die and are made anew. */
+
+jest.setTimeout(240_000);
+
+const bucket = 'backups';
+const month = 31 * 86_400_000;
+
+let dir: string;
+let s3: S3;
+let synapse: Synapse;
+let alice: Account;
+let core: Core;
+let places: Record<'disk' | 'cloud', string>;
+
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'media-proof-'));
+  [s3] = await Promise.all([startS3(), ensureAge()]);
+  places = { disk: join(dir, 'disk'), cloud: join(s3.root, bucket) };
+  const credentials = { accessKeyId: s3.accessKeyId, secretAccessKey: s3.secretAccessKey };
+  const eye = new S3Client({ endpoint: s3.url, region: s3.region, forcePathStyle: true, credentials });
+  await eye.send(new CreateBucketCommand({ Bucket: bucket }));
+  eye.destroy();
+  synapse = await startSynapse({ dir: join(dir, 'synapse'), serverName: 'example.org' });
+  alice = await synapse.register({ localpart: 'alice', admin: true });
+  writeFileSync(join(dir, 'token'), alice.accessToken, { mode: 0o600 });
+  writeFileSync(join(dir, 's3-secret'), s3.secretAccessKey, { mode: 0o600 });
+  const recipient = await makeAgeKey(join(dir, 'my.key'));
+  const cloud = {
+    ...{ endpoint: s3.url, region: s3.region, bucket, access_key_id: s3.accessKeyId, secret_access_key_file: 's3-secret' },
+  };
+  writeFileSync(
+    join(dir, 'steward.yaml'),
+    stringify({
+      data_dir: 'data',
+      homeserver: { url: synapse.url, server_name: 'example.org', user_id: alice.userId, access_token_file: 'token' },
+      stack: { homeserver_config: [synapse.configPath] },
+      backup: {
+        destinations: { disk: { directory: places.disk }, cloud: { s3: cloud } },
+        keys: { recipients: [recipient] },
+        retention: { last: 1, daily: 0, weekly: 0, monthly: 0, within: '1s' },
+      },
+    }),
+  );
+  core = await openCore(new Reloadable(join(dir, 'steward.yaml'), {}), silentLog);
+}, 600_000);
+
+afterAll(async () => {
+  await synapse.dispose();
+  await s3.dispose();
+  core.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+async function upload(content: string): Promise<string> {
+  const answer = await fetch(`${synapse.url}/_matrix/media/v3/upload?filename=file.txt`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${alice.accessToken}`, 'content-type': 'text/plain' },
+    body: content,
+  });
+  return ((await answer.json()) as { content_uri: string }).content_uri.split('/').at(-1) ?? '';
+}
+
+const fileOf = (id: string): string => join(synapse.mediaPath, 'local_content', id.slice(0, 2), id.slice(2, 4), id.slice(4));
+
+type Reply = Extract<ShellMessage, { type: 'reply' }>;
+
+async function steward(line: string): Promise<Reply> {
+  const tokens = tokenise(line);
+  if (!Array.isArray(tokens)) throw new Error(line);
+  const session = core.session();
+  let reply: Reply | undefined;
+  for await (const message of session.run({ words: tokens.map(({ value }) => value), items: null, secrets: {}, breakGlass: 'test' })) {
+    if (message.type === 'prompt') await session.decide(message.jobId, true);
+    if (message.type === 'reply') reply = message;
+  }
+  if (reply === undefined) throw new Error('no reply');
+  return reply;
+}
+
+interface Made {
+  id: string;
+  newMedia: number;
+  media: number;
+  mediaMissing: number;
+  mediaWrong: number;
+  mediaChecked: number | null;
+  mediaRotten: string[];
+  contentLevel: number;
+}
+
+async function create(more = ''): Promise<Made> {
+  const reply = await steward(`backup create${more}`);
+  expect(reply).toMatchObject({ outcome: 'done' });
+  return reply.result as Made;
+}
+
+/** In Synapse's own database, while nobody else writes there. */
+function inSynapse(sql: string, ...values: (string | number)[]): void {
+  const database = new DatabaseSync(join(synapse.dir, 'homeserver.db'), { timeout: 10_000 });
+  database.prepare(sql).run(...values);
+  database.close();
+}
+
+const packsIn = (place: string): string[] =>
+  readdirSync(place, { recursive: true })
+    .map(String)
+    .filter((name) => name.endsWith('.tar.age') && name.includes('/media/'))
+    .sort();
+
+function flip(path: string): void {
+  const content = readFileSync(path);
+  content[content.length >> 1] = (content[content.length >> 1] ?? 0) ^ 1;
+  writeFileSync(path, content);
+}
+
+let old: string;
+let gone: string;
+
+test('what has no file is told by every backup, however old it is, until it is back', async () => {
+  old = await upload('old');
+  gone = await upload('gone');
+  const held = readFileSync(fileOf(gone));
+  rmSync(fileOf(gone));
+  expect(await create()).toMatchObject({ newMedia: 1, mediaMissing: 1, mediaChecked: null, contentLevel: 3 });
+  // Far before what a nightly run looks at again.
+  inSynapse('UPDATE local_media_repository SET created_ts = created_ts - ?', 2 * month);
+  const newer = await upload('newer');
+  await create();
+  expect(await create()).toMatchObject({ newMedia: 0, mediaMissing: 1 });
+  writeFileSync(fileOf(gone), held);
+  expect(await create()).toMatchObject({ newMedia: 1, media: 3, mediaMissing: 0 });
+  // And one that the homeserver has forgotten is missed no more.
+  rmSync(fileOf(newer));
+  inSynapse('DELETE FROM local_media_repository WHERE media_id = ?', newer);
+  expect(await create()).toMatchObject({ mediaMissing: 0 });
+});
+
+test('an old file that has rotted is found and named once a month, and when asked', async () => {
+  const held = readFileSync(fileOf(old));
+  writeFileSync(fileOf(old), 'odl');
+  expect(await create()).toMatchObject({ mediaChecked: null, mediaRotten: [], contentLevel: 3 });
+  const found = await steward('backup create --all-media');
+  expect(found.result).toMatchObject({ mediaChecked: 2, mediaRotten: [old], contentLevel: 3 });
+  expect(JSON.stringify(found.parts)).toContain(old);
+  writeFileSync(fileOf(old), held);
+  // A month later.
+  core.store.database.prepare('UPDATE media_checks SET at = at - ?').run(month);
+  expect(await create()).toMatchObject({ mediaChecked: 2, mediaRotten: [], contentLevel: 4 });
+  expect(await create()).toMatchObject({ mediaChecked: null, contentLevel: 3 });
+});
+
+test.each(['disk', 'cloud'] as const)('a pack that has rotted in %s is named, and made anew from live media', async (name) => {
+  const place = places[name];
+  const [pack = ''] = packsIn(place);
+  const path = join(place, pack);
+  const held = readFileSync(path);
+  flip(path);
+  const found = await steward('backup create --all-media');
+  expect(found).toMatchObject({ outcome: 'failed', errorId: 'backup.not-everywhere' });
+  expect(JSON.stringify(found.parts)).toContain('is not what was stored');
+  const next = await create();
+  expect(packsIn(place).some((one) => one.startsWith(next.id))).toBe(true);
+  expect(await steward('backup verify latest')).toMatchObject({ outcome: 'done' });
+  writeFileSync(path, held);
+});
+
+test('one that `backup verify` finds is made anew too, and each destination is told apart', async () => {
+  const path = join(places.cloud, packsIn(places.cloud).at(-1) ?? '');
+  flip(path);
+  const reply = await steward('backup verify latest');
+  expect(reply).toMatchObject({ outcome: 'failed', errorId: 'backup.damaged' });
+  expect(JSON.stringify(reply.parts)).toContain('disk is what was written, L1');
+  expect(JSON.stringify(reply.parts)).toContain('cloud: its content is not what was stored');
+  await create();
+  const now = await steward('backup verify latest');
+  expect(now.result).toMatchObject({
+    destinations: [
+      { destination: 'disk', objectLevel: 1 },
+      { destination: 'cloud', objectLevel: 1 },
+    ],
+  });
+});
+
+test('a pack whose media are all gone goes with the last backup that is made of it', async () => {
+  const last = await upload('last');
+  const before = await create();
+  const dead = Object.values(places).map((place) => join(place, before.id, 'media/pack-0001.tar.age'));
+  expect(dead.map((path) => existsSync(path))).toEqual([true, true]);
+  inSynapse('DELETE FROM local_media_repository WHERE media_id = ?', last);
+  rmSync(fileOf(last));
+  // The backup that stays is made of it.
+  expect(await steward('backup prune')).toMatchObject({ outcome: 'done' });
+  expect(dead.map((path) => existsSync(path))).toEqual([true, true]);
+  const after = await create();
+  // Of what the first test has deleted too.
+  expect([before.media, after.media]).toEqual([4, 2]);
+  expect(await steward('backup prune')).toMatchObject({ outcome: 'done' });
+  expect(dead.map((path) => existsSync(path))).toEqual([false, false]);
+  expect(await steward('backup verify latest')).toMatchObject({ outcome: 'done' });
+  // No pack is left that the backup which stays is not made of.
+  for (const place of Object.values(places)) {
+    const manifest = readFileSync(join(place, after.id, 'manifest.json'), 'utf8');
+    for (const pack of packsIn(place)) expect(manifest).toContain(pack);
+  }
+});
