@@ -57,6 +57,7 @@ import { LockDown } from './room/lock-down.ts';
 import { adminRoomId, moveAdminRoom } from './room/moved.ts';
 import { recoveryFilePath } from './secrets/recovery-file.ts';
 import { FileSink } from './secrets/file-sink.ts';
+import { BackupRecipients } from './store/backup-recipients.ts';
 import { BackupStore } from './store/backups.ts';
 import { AuditRows } from './store/audit-rows.ts';
 import { crashPoint } from './store/crash-point.ts';
@@ -314,6 +315,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     backups: () => (config.current.backup === undefined ? null : backups().list()),
     engine: () => engineLook(config.current, backups, stack),
     restores: () => ({ rows: restores.list(), isBusy: restores.isBusy }),
+    recipientsWait: async () => config.current.backup !== undefined && (await backups().keys.recipients.change()) !== null,
     heartbeat: () => (config.current.backup?.heartbeat === undefined ? undefined : heartbeat.last()),
     clock,
     others: { room: (synapse) => hooks.looks.room(synapse), crypto: (synapse) => hooks.looks.crypto(synapse) },
@@ -333,6 +335,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
       new Backups({
         settings,
         store: new BackupStore(store),
+        recipients: new BackupRecipients(store),
         clock,
         log,
         signingKeyPath: join(dataDir, 'backup-signing.key'),

@@ -2,6 +2,7 @@ import type { KeyObject } from 'node:crypto';
 import type { Clock, Ids } from '../clock.ts';
 import { asFailure, Failure } from '../failures/failure.ts';
 import type { Stack } from '../stack/stack.ts';
+import type { BackupRecipients } from '../store/backup-recipients.ts';
 import type { BackupRow, BackupStore } from '../store/backups.ts';
 import type { RestorePart } from '../store/restores.ts';
 import type { Log } from '../telemetry/log.ts';
@@ -14,7 +15,8 @@ import { S3Destination, type S3Settings } from './destinations/s3.ts';
 import type { Engine } from './engines/engine.ts';
 import { engineOf, heldByEngine, type EngineSettings } from './engines/held.ts';
 import { EpochKeys, signingKey, type KeySettings } from './keys.ts';
-import { publicKey, signRecord, type Manifest, type ObjectProof, type Proof } from './manifest.ts';
+import { Recipients } from './recipients.ts';
+import { publicKey, publicOf, signRecord, type Manifest, type ObjectProof, type Proof } from './manifest.ts';
 import type { OwnPart } from './own.ts';
 import { openerOf, type Unlocker } from './opener.ts';
 import { indexLines } from './media-index.ts';
@@ -22,6 +24,7 @@ import type { Tell } from './progress.ts';
 import { deadPacks } from './media-check.ts';
 import { dropDamaged } from './media.ts';
 import { namesInUse, removeBackups } from './prune.ts';
+import { putRescueSheet, rescueFacts, rescueText } from './rescue.ts';
 import { judge, type Judged, type Retention } from './retention.ts';
 import { scanDestination, type ScanReport } from './scan.ts';
 import { scriptsContent, scriptsSummary, type ScriptsContent } from './scripts/content.ts';
@@ -52,6 +55,7 @@ export interface BackupSettings {
 export interface BackupsOptions {
   settings: BackupSettings;
   store: BackupStore;
+  recipients: BackupRecipients;
   clock: Clock;
   log: Log;
   /** File of the key that manifests are signed with. */
@@ -86,6 +90,12 @@ export interface ContentOptions {
   progress: (words: string) => void;
 }
 
+/** A backup in one destination, as the catalogue knows it. */
+export interface Backup extends BackupRow {
+  /** Whether somebody has shown to be able to open all keys that it is sealed to. */
+  isOpenable: boolean;
+}
+
 /** A backup as it lies in its destination. */
 export interface KnownBackup {
   manifest: Manifest;
@@ -104,11 +114,12 @@ export class Backups {
 
   constructor(options: BackupsOptions) {
     this.#options = options;
-    const { database } = options.settings;
+    const { settings, store, clock } = options;
+    const { database, scriptsDir } = settings;
     this.engine = database === undefined ? null : engineOf(database);
-    const { scriptsDir } = options.settings;
     this.scripts = scriptsDir === undefined ? null : new ScriptsFolder(scriptsDir);
-    this.keys = new EpochKeys(options.settings.keys, options.store, options.clock);
+    const recipients = new Recipients(settings.keys, options.recipients, clock, () => this.#signer);
+    this.keys = new EpochKeys(settings.keys, store, recipients, clock);
   }
 
   /** The destination of this name, or the first one. @throws Failure `backup.not-configured`, `backup.unknown-destination` */
@@ -146,15 +157,20 @@ export class Backups {
   }
 
   /** A row for each destination that has one; newest first. */
-  list(): BackupRow[] {
-    return this.#options.store.list('complete');
+  list(): Backup[] {
+    const openable = this.keys.openable();
+    return this.#options.store.list('complete').map((row) => ({
+      ...row,
+      // Of one from before this was kept it is not known which.
+      isOpenable: row.epochs === null ? openable.size > 0 : row.epochs.every((epoch) => openable.has(epoch)),
+    }));
   }
 
   /** Each backup with all the destinations that have it, as `all` orders them; newest first. */
-  grouped(): [BackupRow, ...BackupRow[]][] {
-    const groups = new Map<string, BackupRow[]>();
+  grouped(): [Backup, ...Backup[]][] {
+    const groups = new Map<string, Backup[]>();
     for (const row of this.list()) groups.set(row.id, [...(groups.get(row.id) ?? []), row]);
-    return [...groups.values()].map((rows) => this.#inOrder(rows) as [BackupRow, ...BackupRow[]]);
+    return [...groups.values()].map((rows) => this.#inOrder(rows) as [Backup, ...Backup[]]);
   }
 
   /**
@@ -172,7 +188,7 @@ export class Backups {
   }
 
   /** The backup of an id, or of `latest`, where it is best proven. @throws Failure `backup.not-found` */
-  find(id: string, destination?: string): BackupRow {
+  find(id: string, destination?: string): Backup {
     return this.all(id, destination)[0];
   }
 
@@ -182,7 +198,7 @@ export class Backups {
    *
    * @throws Failure `backup.not-found`
    */
-  all(id: string, destination?: string): [BackupRow, ...BackupRow[]] {
+  all(id: string, destination?: string): [Backup, ...Backup[]] {
     if (destination !== undefined) this.destination(destination);
     const all = this.list().filter((row) => destination === undefined || row.destination === destination);
     const wanted = id === 'latest' ? all[0]?.id : id;
@@ -194,7 +210,7 @@ export class Backups {
     return [first, ...rest];
   }
 
-  #inOrder(rows: readonly BackupRow[]): BackupRow[] {
+  #inOrder(rows: readonly Backup[]): Backup[] {
     const names = Object.keys(this.#options.settings.destinations);
     // One that the configuration does not name any more cannot be read.
     const place = ({ destination }: BackupRow): number => (names.includes(destination) ? names.indexOf(destination) : names.length);
@@ -202,7 +218,7 @@ export class Backups {
   }
 
   /** The last backup in a destination, or null. */
-  last(destination: Destination): BackupRow | null {
+  last(destination: Destination): Backup | null {
     return this.list().find((row) => row.destination === destination.name) ?? null;
   }
 
@@ -265,7 +281,7 @@ export class Backups {
    *
    * @throws what the last of them said
    */
-  async readFromAny(rows: readonly [BackupRow, ...BackupRow[]]): Promise<KnownBackup & { row: BackupRow; destination: Destination }> {
+  async readFromAny(rows: readonly [Backup, ...Backup[]]): Promise<KnownBackup & { row: Backup; destination: Destination }> {
     let last: unknown;
     for (const row of rows) {
       try {
@@ -428,6 +444,25 @@ export class Backups {
     return { ...opened, added: [...closed.added, ...opened.added], gone: [...closed.gone, ...opened.gone] };
   }
 
+  /** Puts rescue sheet and sealed keys, as they are now, into each destination. A problem is one of that destination, in words. */
+  async renewRescueSheets(stack: Stack): Promise<{ destination: string; problem: string | null }[]> {
+    const { configPath, own, version } = this.#options;
+    const destinations = this.destinations();
+    const source = { stewardVersion: version, signer: publicOf(this.#signer), epochs: this.keys.all(), destinations, configPath, own };
+    const renew = async (destination: Destination): Promise<void> => {
+      const text = rescueText(rescueFacts(source, await stack.facts(), await stack.databaseFacts()));
+      await putRescueSheet(destination, text, this.keys.all());
+    };
+    return Promise.all(
+      destinations.map((destination) =>
+        renew(destination).then(
+          () => ({ destination: destination.name, problem: null }),
+          (error: unknown) => ({ destination: destination.name, problem: asFailure(error).reason }),
+        ),
+      ),
+    );
+  }
+
   /** Which backups of a destination are kept, and why; newest first. What is no longer there is not among them. */
   async judge(destination: Destination): Promise<Judged[]> {
     const { settings, timeZone } = this.#options;
@@ -496,18 +531,23 @@ function nullWithoutKey(error: unknown): null {
 const isFaultOfTheStored = ({ id }: Failure): boolean =>
   ['backup.missing', 'backup.damaged', 'backup.unreadable', 'backup.not-found', 'backup.not-proven'].includes(id);
 
+/** Content restored and compared, what is stored read again, and somebody has shown to be able to open it. */
+export function isProven(row: Pick<Backup, 'contentLevel' | 'objectLevel' | 'isOpenable'>): boolean {
+  return isIntact(row) && row.isOpenable;
+}
+
 /** Content restored and compared, and what is stored read again. */
-export function isProven({ contentLevel, objectLevel }: Pick<BackupRow, 'contentLevel' | 'objectLevel'>): boolean {
+export function isIntact({ contentLevel, objectLevel }: Pick<BackupRow, 'contentLevel' | 'objectLevel'>): boolean {
   return (contentLevel ?? 0) >= 3 && (objectLevel ?? 0) >= 1;
 }
 
 /** Proven in two destinations. @param rows of one backup */
-export function isSafe(rows: readonly BackupRow[]): boolean {
+export function isSafe(rows: readonly Backup[]): boolean {
   return rows.filter(isProven).length >= 2;
 }
 
 /** @param rows where it is; `lost` where it was to be too */
-export function notEverywhere(id: string, rows: readonly BackupRow[], lost: readonly { name: string; reason: string }[]): Failure {
+export function notEverywhere(id: string, rows: readonly Backup[], lost: readonly { name: string; reason: string }[]): Failure {
   const there = rows.filter(({ destination }) => lost.every(({ name }) => name !== destination));
   const where = there.map((row) => `${row.destination}, ${isProven(row) ? 'proven' : 'not proven'}`).join('; ');
   const missing = lost.filter(({ name }) => rows.every(({ destination }) => destination !== name));

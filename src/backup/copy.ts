@@ -94,6 +94,7 @@ async function copy(options: CopyOptions, isThereAlready: boolean): Promise<{ ob
     const known = places.map((name) => store.get(id, name)).find((row) => row !== null);
     store.complete({
       ...{ id, destination: target.name, bytes: addedBytes(manifest), manifest: hashOfText(text) },
+      epochs: manifest.epochs.map(({ name }) => name),
       ...{ finishedAt: Date.parse(manifest.finishedAt), databaseAt: Date.parse(manifest.databaseAt) },
     });
     for (const { role, name } of manifest.objects) if (role === 'media') store.copyPack(name, places, target.name);

@@ -18,7 +18,7 @@ import { opened, sealInto, type SealedObject } from './object.ts';
 import { ownTar, type OwnPart } from './own.ts';
 import { tellOfDump, type Tell } from './progress.ts';
 import { compare, fingerprint, heldOf, sequencesOf, type Fingerprint } from './prove.ts';
-import { putRescueSheet, rescueText } from './rescue.ts';
+import { putRescueSheet, rescueFacts, rescueText } from './rescue.ts';
 import { restoreText } from './restore-text.ts';
 import { hashOf } from './verify.ts';
 
@@ -176,11 +176,8 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
     const media = await backUpMedia({ ...options, fan, epoch, mediaPath: facts.mediaPath, schemaVersion: databaseFacts.schemaVersion });
     tell('keys, configuration and secrets');
     const files = await backUpFiles(options, fan, epoch, facts);
-    const rescue = rescueText({
-      ...{ stewardVersion: version, signer: publicOf(signer), epochs: keys.all(), stack: facts, database: databaseFacts },
-      ...{ destinations: options.all, configPath: options.configPath, storePath: options.own.storePath },
-      ...{ environment: Object.keys(options.own.environment()), environmentPath: options.own.environmentPath },
-    });
+    const source = { stewardVersion: version, signer: publicOf(signer), epochs: keys.all(), destinations: options.all, own: options.own };
+    const rescue = rescueText(rescueFacts({ ...source, configPath: options.configPath }, facts, databaseFacts));
     await fan.each(async (destination) => {
       const packs = store.packs(destination.name);
       const objects = [database, ...packs.flatMap(packObjects), ...files];
@@ -219,6 +216,7 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
         store.complete({
           ...{ id, destination: destination.name, finishedAt: clock.now(), databaseAt, bytes: added },
           manifest: hashOfText(text),
+          epochs: epochs.map(({ name }) => name),
         });
         if (media.until !== null) store.setMediaUntil(destination.name, media.until);
         // The first one has compared all as it copied them.

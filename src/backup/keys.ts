@@ -4,8 +4,8 @@ import { dirname } from 'node:path';
 import { Decrypter, Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption';
 import type { Clock } from '../clock.ts';
 import { Secret } from '../config/secret.ts';
-import { Failure } from '../failures/failure.ts';
 import type { BackupStore, EpochRow } from '../store/backups.ts';
+import type { Recipients } from './recipients.ts';
 
 export interface KeySettings {
   /** The admins' own. */
@@ -22,10 +22,12 @@ export class EpochKeys {
   readonly #settings: KeySettings;
   readonly #store: BackupStore;
   readonly #clock: Clock;
+  readonly recipients: Recipients;
 
-  constructor(settings: KeySettings, store: BackupStore, clock: Clock) {
+  constructor(settings: KeySettings, store: BackupStore, recipients: Recipients, clock: Clock) {
     this.#settings = settings;
     this.#store = store;
+    this.recipients = recipients;
     this.#clock = clock;
   }
 
@@ -40,21 +42,61 @@ export class EpochKeys {
    * @throws Failure `backup.no-recipient`
    */
   async current(): Promise<EpochRow> {
-    const recipients = await this.#recipients();
-    if (recipients.length === 0) throw new Failure('backup.no-recipient', { attempted: 'back up' });
+    const recipients = await this.recipients.accepted();
     const now = this.#clock.now();
     const month = new Date(now).toISOString().slice(0, 7);
     const epochs = this.#store.epochs().filter(({ name }) => name.startsWith(month));
     const found = epochs.findLast((epoch) => String(epoch.recipients) === String(recipients));
-    if (found !== undefined) return found;
+    if (found !== undefined) {
+      await this.#openOwn(found);
+      return found;
+    }
     const identity = await generateX25519Identity();
     const recipient = await identityToRecipient(identity);
-    const encrypter = new Encrypter();
-    for (const admin of recipients) encrypter.addRecipient(admin);
-    const sealed = Buffer.from(await encrypter.encrypt(`# epoch ${month}, ${recipient}\n${identity}\n`));
-    const epoch = { name: epochs.length === 0 ? month : `${month}-${epochs.length + 1}`, createdAt: now, recipient, sealed, recipients };
+    const name = epochs.length === 0 ? month : `${month}-${epochs.length + 1}`;
+    const sealed = await sealEpoch(recipient, new Secret(identity), recipients);
+    const epoch = { ...{ name, createdAt: now, recipient, sealed, recipients }, openedAt: null };
     this.#store.addEpoch(epoch);
+    await this.#openOwn(epoch);
     return epoch;
+  }
+
+  /** Names of the epochs that somebody has shown to be able to open. */
+  openable(): ReadonlySet<string> {
+    const confirmed = this.recipients.confirmed();
+    const isShown = ({ openedAt, recipients }: EpochRow): boolean =>
+      openedAt !== null || recipients.some((recipient) => confirmed.has(recipient));
+    return new Set(this.#store.epochs().flatMap((epoch) => (isShown(epoch) ? [epoch.name] : [])));
+  }
+
+  /** Epochs as they are sealed now: since they were put beside a backup, they may have been sealed to others. */
+  asSealedNow<Epoch extends Pick<EpochRow, 'recipient'> & { sealed: Uint8Array }>(epochs: readonly Epoch[]): Epoch[] {
+    const now = new Map(this.#store.epochs().map(({ recipient, sealed }) => [recipient, sealed]));
+    return epochs.map((epoch) => ({ ...epoch, sealed: now.get(epoch.recipient) ?? epoch.sealed }));
+  }
+
+  /** Somebody's key has opened these. @param recipients the epochs' public halves */
+  opened(recipients: Iterable<string>): void {
+    for (const recipient of recipients) this.#store.epochOpened(recipient, this.#clock.now());
+  }
+
+  /**
+   * Seals the epochs that a key opens to whom backups are sealed now, where they are sealed to others.
+   *
+   * @returns names of those that were
+   */
+  async reseal(identity: Secret): Promise<string[]> {
+    const recipients = await this.recipients.accepted();
+    const others = this.#store.epochs().filter((epoch) => String(epoch.recipients) !== String(recipients));
+    const opened = await epochIdentities(identity, others);
+    for (const { name, recipient } of others) {
+      const secret = opened.get(name);
+      if (secret === undefined) continue;
+      const sealed = await sealEpoch(recipient, secret, recipients);
+      this.#store.resealEpoch({ name, sealed, recipients });
+      this.#store.epochOpened(recipient, this.#clock.now());
+    }
+    return [...opened.keys()];
   }
 
   all(): EpochRow[] {
@@ -66,11 +108,24 @@ export class EpochKeys {
     return this.#settings.identity ?? null;
   }
 
-  async #recipients(): Promise<string[]> {
-    const { recipients, identity } = this.#settings;
-    const own = identity === undefined ? [] : await Promise.all(identitiesIn(identity).map((line) => identityToRecipient(line)));
-    return [...new Set([...recipients, ...own])].sort();
+  /** Shows that the mounted key opens an epoch, by opening it: that recipient needs no challenge. */
+  async #openOwn(epoch: EpochRow): Promise<void> {
+    const { identity } = this.#settings;
+    if (identity === undefined) return;
+    const confirmed = this.recipients.confirmed();
+    for (const line of identitiesIn(identity)) {
+      const recipient = await identityToRecipient(line);
+      if (confirmed.has(recipient)) continue;
+      if ((await epochIdentities(new Secret(line), [epoch])).size > 0) this.recipients.confirm(recipient);
+    }
   }
+}
+
+/** The private half of an epoch as it is stored: an age file that each of the recipients opens. */
+async function sealEpoch(recipient: string, identity: Secret, recipients: readonly string[]): Promise<Buffer> {
+  const encrypter = new Encrypter();
+  for (const admin of recipients) encrypter.addRecipient(admin);
+  return Buffer.from(await encrypter.encrypt(`# key of an epoch, ${recipient}\n${identity.reveal()}\n`));
 }
 
 /** Private halves of the epochs that an admin's identity opens, by the epoch's name. */

@@ -2,7 +2,7 @@ import { sizeText } from '../reply/size.ts';
 import { showDuration } from '../reply/time.ts';
 import type { BackupRow } from '../store/backups.ts';
 import type { RestoreRow } from '../store/restores.ts';
-import { isProven } from './backups.ts';
+import { isProven, type Backup } from './backups.ts';
 import type { Drilled, Measured } from './runs.ts';
 
 /** What a restore would come to if it were begun now. */
@@ -18,7 +18,7 @@ export interface Outlook {
 }
 
 /** The proven backup with the newest data, or null. */
-export function newestProven(rows: readonly BackupRow[]): BackupRow | null {
+export function newestProven(rows: readonly Backup[]): Backup | null {
   const [newest] = rows.filter(isProven).toSorted((one, other) => dataAt(other) - dataAt(one));
   return newest ?? null;
 }
@@ -40,7 +40,7 @@ export function dataAt({ databaseAt, startedAt }: Pick<BackupRow, 'databaseAt' |
  * @param now milliseconds since the epoch
  */
 export function outlook(
-  rows: readonly BackupRow[],
+  rows: readonly Backup[],
   made: readonly Measured[],
   restores: readonly RestoreRow[],
   drills: readonly Drilled[],

@@ -5,12 +5,12 @@ import { fields, text, type Inline, type Line, type Part } from '../reply/parts.
 import type { Reply } from '../reply/reply.ts';
 import { sizeText } from '../reply/size.ts';
 import { showDuration, showTime } from '../reply/time.ts';
-import type { BackupRow } from '../store/backups.ts';
 import type { JobStore } from '../store/jobs.ts';
 import type { RestoreRow } from '../store/restores.ts';
 import type { MetricsSnapshot } from '../telemetry/metrics.ts';
 import type { SettledJob } from '../workflow/job.ts';
 import type { Schedule } from '../workflow/schedule/schedule.ts';
+import type { Backup } from './backups.ts';
 import type { Heartbeat } from './heartbeat.ts';
 import { dataAt, newestProven, outlook, outlookText, type Outlook } from './outlook.ts';
 import { createCommand, drills, isProvenWhole, madeBackups, measuredOf, type Measured } from './runs.ts';
@@ -27,7 +27,7 @@ const heldBy: ReadonlySet<string> = new Set<FailureId>([
 export interface BackupReportsOptions {
   jobs: JobStore;
   /** What the catalogue knows, newest first. */
-  rows: () => readonly BackupRow[];
+  rows: () => readonly Backup[];
   /** Newest first. */
   restores: () => readonly RestoreRow[];
   /** Those that run after a schedule, and when a schedule runs next, milliseconds since the epoch or null. */
@@ -164,7 +164,7 @@ function changeOf(now: number, before: number): string {
   return `${sizeText(now)} (${percent > 0 ? '+' : ''}${percent} %)`;
 }
 
-function ageOf(row: BackupRow, now: number): string {
+function ageOf(row: Backup, now: number): string {
   return showDuration(Math.max(0, now - dataAt(row)));
 }
 

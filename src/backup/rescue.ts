@@ -3,6 +3,7 @@ import { buffer } from 'node:stream/consumers';
 import type { DatabaseFacts, StackFacts } from '../stack/stack.ts';
 import type { EpochRow } from '../store/backups.ts';
 import type { Destination } from './destinations/destination.ts';
+import type { OwnPart } from './own.ts';
 
 /** What somebody needs to know who has nothing but a key and a destination. No secret. */
 export interface RescueFacts {
@@ -104,6 +105,16 @@ steward crypto reset --config ${configPath}
 rm epochs.key
 steward run --config ${configPath}
 `;
+}
+
+/** All that the sheet says, of this Steward and its homeserver. */
+export interface RescueSource extends Pick<RescueFacts, 'stewardVersion' | 'signer' | 'destinations' | 'epochs' | 'configPath'> {
+  own: OwnPart;
+}
+
+export function rescueFacts({ own, ...rest }: RescueSource, stack: StackFacts, database: DatabaseFacts): RescueFacts {
+  const { storePath, environment, environmentPath } = own;
+  return { ...rest, stack, database, storePath, environment: Object.keys(environment()), environmentPath };
 }
 
 /** Puts the sheet and the sealed keys into a destination, where they are not there as they are now. */

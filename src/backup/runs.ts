@@ -18,6 +18,8 @@ export const measured = z.object({
   seconds: z.number(),
   /** Reading it again, restoring the database into another one, comparing. */
   proofSeconds: z.number(),
+  /** Whether somebody had shown to be able to open it. */
+  openable: z.boolean(),
 });
 export type Measured = z.output<typeof measured>;
 
@@ -63,7 +65,7 @@ export function measuredOf(jobs: JobStore, jobId: string): Measured | null {
   return result.success ? result.data : null;
 }
 
-/** Whether its content is proven at L3 and every object of it at L1, in every destination that it went to. */
-export function isProvenWhole({ contentLevel, destinations }: Measured): boolean {
-  return contentLevel >= 3 && destinations.length > 0 && destinations.every(({ objectLevel }) => (objectLevel ?? 0) >= 1);
+/** Whether its content is proven at L3 and every object of it at L1, in every destination that it went to, and somebody can open it. */
+export function isProvenWhole({ contentLevel, destinations, openable }: Measured): boolean {
+  return openable && contentLevel >= 3 && destinations.length > 0 && destinations.every(({ objectLevel }) => (objectLevel ?? 0) >= 1);
 }

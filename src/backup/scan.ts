@@ -151,7 +151,14 @@ async function epochsOf({ destination, store, clock, signal }: ScanOptions, foun
       known.add(name);
       const sealed = await wholeObject(destination, { name: object, stored }, signal);
       const createdAt = Date.parse(`${name.slice(0, 7)}-01T00:00:00Z`);
-      epochs.push({ name, createdAt: Number.isNaN(createdAt) ? clock.now() : createdAt, recipient, sealed, recipients: [] });
+      epochs.push({
+        name,
+        createdAt: Number.isNaN(createdAt) ? clock.now() : createdAt,
+        recipient,
+        sealed,
+        recipients: [],
+        openedAt: null,
+      });
     }
   return epochs;
 }
@@ -192,6 +199,7 @@ function take({ destination, store }: ScanOptions, id: string, { manifest, text,
   if (row?.state !== 'complete') store.beginCopy(id, at, Date.parse(manifest.startedAt));
   store.complete({
     ...{ id, destination: at, manifest: hashOfText(text), bytes: addedBytes(manifest) },
+    epochs: manifest.epochs.map(({ name }) => name),
     ...{ finishedAt: Date.parse(manifest.finishedAt), databaseAt: Date.parse(manifest.databaseAt) },
   });
   const provenAt = Date.parse(proof?.at ?? manifest.finishedAt);

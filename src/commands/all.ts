@@ -10,6 +10,8 @@ import { backupCreate } from './backup/create.ts';
 import { backupDrill } from './backup/drill.ts';
 import { backupInfo } from './backup/info.ts';
 import { backupKeys } from './backup/keys.ts';
+import { backupKeysAccept } from './backup/keys-accept.ts';
+import { backupKeysConfirm } from './backup/keys-confirm.ts';
 import { backupList } from './backup/list.ts';
 import { backupPin } from './backup/pin.ts';
 import { backupPrune } from './backup/prune.ts';
@@ -115,6 +117,8 @@ const commands: readonly Command[] = [
   backupSchedule,
   backupScheduleShow,
   backupKeys,
+  backupKeysConfirm,
+  backupKeysAccept,
   backupUnlock,
   restorePrepare,
   restoreCutover,

@@ -3,8 +3,8 @@ import type { Clock } from '../clock.ts';
 import type { Config } from '../config/schema.ts';
 import { asFailure } from '../failures/failure.ts';
 import type { Synapse } from '../homeserver/synapse/synapse.ts';
-import type { BackupRow } from '../store/backups.ts';
 import type { RestoreRow } from '../store/restores.ts';
+import type { Backup } from '../backup/backups.ts';
 import type { Beat } from '../backup/heartbeat.ts';
 import { lookAtBackups, lookAtHeartbeat } from './backups.ts';
 import { lookAtChannels } from './channels.ts';
@@ -23,11 +23,13 @@ export interface DoctorOptions {
   /** What channels have not taken, by name. */
   undelivered: () => ReadonlyMap<string, { count: number; since: number }>;
   /** What the catalogue knows, newest first; null where no place for backups is configured. */
-  backups: () => readonly BackupRow[] | null;
+  backups: () => readonly Backup[] | null;
   /** What guards the database; undefined where no place for backups is configured. */
   engine: () => EngineLook | undefined;
   /** Restores that were made, newest first, and whether one is at work now. */
   restores: () => { rows: readonly RestoreRow[]; isBusy: boolean };
+  /** Whether a change of their recipients waits for its approval. */
+  recipientsWait: () => Promise<boolean>;
   /** The last heartbeat; null where none was due, undefined where no address is set. */
   heartbeat: () => Beat | null | undefined;
   clock: Clock;
@@ -57,7 +59,7 @@ export class Doctor {
   }
 
   #lookOf(name: LineName, homeserver: Synapse | null, first: Line): () => Promise<Finding> {
-    const { config, store, channels, undelivered, backups, engine, restores, heartbeat, clock, others } = this.#options;
+    const { config, store, channels, undelivered, backups, engine, recipientsWait, restores, heartbeat, clock, others } = this.#options;
     if (remote.has(name) && (homeserver === null || first.state === 'fail'))
       return () => Promise.resolve(skipped(homeserver === null ? 'no homeserver is configured' : 'the homeserver does not answer'));
     const looks: Record<Exclude<LineName, 'homeserver'>, (hs: Synapse) => Promise<Finding>> = {
@@ -69,9 +71,13 @@ export class Doctor {
       store: () => Promise.resolve(lookAtStore(store)),
       disk: () => lookAtDisk(config().dataDir),
       clock: () => lookAtClock(config(), clock),
-      backups: () =>
-        Promise.resolve(
-          lookAtBackups(backups(), Object.keys(config().backup?.destinations ?? {}).length, clock.now(), engine()?.engine?.name ?? null),
+      backups: async () =>
+        lookAtBackups(
+          backups(),
+          Object.keys(config().backup?.destinations ?? {}).length,
+          clock.now(),
+          engine()?.engine?.name ?? null,
+          await recipientsWait(),
         ),
       engine: () => lookAtEngine(engine(), clock.now()),
       restores: () => Promise.resolve(lookAtRestores(restores().rows, restores().isBusy, clock.now())),

@@ -312,6 +312,14 @@ export const failureTable = {
     'What it said stands in the message. Does `backup.database.command` run by itself, as the user that Steward is?',
     true,
   ),
+  'backup.wrong-code': refused(
+    'No challenge has this code.',
+    '`!backup keys` shows the challenges; `age -d -i my.key` prints the code of yours.',
+  ),
+  'backup.no-change': refused(
+    'Backups are sealed to the recipients of the configuration already.',
+    '`!backup keys` shows them. After a change of `backup.keys`, `!server reload`.',
+  ),
   'backup.unreadable': failed('A copy cannot be read to its end.', 'Use another backup; `!backup list` shows which are proven.'),
 
   'restore.not-found': failed('There is no such restore.', '`!restore list` shows them; `!restore prepare latest` begins one.'),

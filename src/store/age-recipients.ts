@@ -19,6 +19,12 @@ export class AgeRecipients {
     return row === undefined ? null : { recipient: String(row['recipient']), registeredAt: Number(row['registered_at']) };
   }
 
+  /** Whose it is, or null. */
+  personOf(recipient: string): string | null {
+    const row = this.#store.database.prepare('SELECT person FROM age_recipients WHERE recipient = ? ORDER BY person').get(recipient);
+    return row === undefined ? null : String(row['person']);
+  }
+
   /** Takes the place of the person's earlier one. */
   put(person: string, recipient: string, at: number): void {
     this.#store.database

@@ -25,6 +25,8 @@ export interface BackupRow {
   provenAt: number | null;
   /** Never pruned. */
   pinned: boolean;
+  /** Names of those that its objects are sealed to; null where it has no manifest. */
+  epochs: readonly string[] | null;
 }
 
 export interface EpochRow {
@@ -34,8 +36,10 @@ export interface EpochRow {
   recipient: string;
   /** The private half, sealed to the admins' recipients: an age file. */
   sealed: Buffer;
-  /** Whom it is sealed to. */
+  /** Whom it is sealed to; none where nobody remembers. */
   recipients: readonly string[];
+  /** When an admin's key, or the mounted one, has opened it; null where none has yet. */
+  openedAt: number | null;
 }
 
 export type MediaProblem = 'missing' | 'wrong';
@@ -83,13 +87,22 @@ export class BackupStore {
     this.#run("INSERT OR IGNORE INTO backups (id, destination, state, started_at) VALUES (?, ?, 'removed', ?)", id, destination, at);
   }
 
-  complete(row: Pick<BackupRow, 'id' | 'destination'> & { finishedAt: number; databaseAt: number; bytes: number; manifest: string }): void {
+  complete(
+    row: Pick<BackupRow, 'id' | 'destination'> & {
+      finishedAt: number;
+      databaseAt: number;
+      bytes: number;
+      manifest: string;
+      epochs: readonly string[];
+    },
+  ): void {
     this.#run(
-      "UPDATE backups SET state = 'complete', finished_at = ?, database_at = ?, bytes = ?, manifest = ? WHERE id = ? AND destination = ?",
+      "UPDATE backups SET state = 'complete', finished_at = ?, database_at = ?, bytes = ?, manifest = ?, epochs = ? WHERE id = ? AND destination = ?",
       row.finishedAt,
       row.databaseAt,
       row.bytes,
       row.manifest,
+      JSON.stringify(row.epochs),
       row.id,
       row.destination,
     );
@@ -143,13 +156,24 @@ export class BackupStore {
 
   addEpoch(epoch: EpochRow): void {
     this.#run(
-      'INSERT INTO backup_epochs (name, created_at, recipient, sealed, recipients) VALUES (?, ?, ?, ?, ?)',
+      'INSERT INTO backup_epochs (name, created_at, recipient, sealed, recipients, opened_at) VALUES (?, ?, ?, ?, ?, ?)',
       epoch.name,
       epoch.createdAt,
       epoch.recipient,
       epoch.sealed,
       JSON.stringify(epoch.recipients),
+      epoch.openedAt,
     );
+  }
+
+  /** @param recipient of the epoch: its public half */
+  epochOpened(recipient: string, at: number): void {
+    this.#run('UPDATE backup_epochs SET opened_at = coalesce(opened_at, ?) WHERE recipient = ?', at, recipient);
+  }
+
+  /** The same private half, sealed to others. */
+  resealEpoch({ name, sealed, recipients }: Pick<EpochRow, 'name' | 'sealed' | 'recipients'>): void {
+    this.#run('UPDATE backup_epochs SET sealed = ?, recipients = ? WHERE name = ?', sealed, JSON.stringify(recipients), name);
   }
 
   epochs(): EpochRow[] {
@@ -162,6 +186,7 @@ export class BackupStore {
         recipient: String(row['recipient']),
         sealed: Buffer.from(row['sealed'] as Uint8Array),
         recipients: JSON.parse(String(row['recipients'])) as string[],
+        openedAt: row['opened_at'] === null ? null : Number(row['opened_at']),
       }));
   }
 
@@ -312,5 +337,6 @@ function backupOf(row: Record<string, unknown>): BackupRow {
     objectLevel: number('object_level'),
     provenAt: number('proven_at'),
     pinned: row['pinned'] === 1,
+    epochs: typeof row['epochs'] === 'string' ? (JSON.parse(row['epochs']) as string[]) : null,
   };
 }

@@ -524,4 +524,17 @@ export const migrations: readonly Migration[] = [
       CREATE INDEX media_files_by_pack ON media_files (destination, pack, media_id);
     `,
   },
+  {
+    since: '0.2.0',
+    sql: `
+      -- Whom backups are sealed to, and who has shown to be able to open them; by which epochs a backup is sealed, and when one was opened.
+      CREATE TABLE backup_recipients (
+        recipient TEXT PRIMARY KEY,
+        accepted_at INTEGER,
+        confirmed_at INTEGER
+      ) STRICT;
+      ALTER TABLE backup_epochs ADD COLUMN opened_at INTEGER;
+      ALTER TABLE backups ADD COLUMN epochs TEXT;
+    `,
+  },
 ];

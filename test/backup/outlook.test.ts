@@ -1,20 +1,20 @@
 import { describe, expect, test } from '@jest/globals';
+import type { Backup } from '../../src/backup/backups.ts';
 import { outlook, outlookText } from '../../src/backup/outlook.ts';
 import { isProvenWhole, type Drilled, type Measured } from '../../src/backup/runs.ts';
-import type { BackupRow } from '../../src/store/backups.ts';
 import type { PreparedReport, RestoreRow } from '../../src/store/restores.ts';
 
 const minute = 60_000;
 const hour = 60 * minute;
 const now = Date.UTC(2026, 10, 25, 8);
 
-const row = (id: string, hoursAgo: number, contentLevel = 3, objectLevel: number | null = 1): BackupRow => ({
+const row = (id: string, hoursAgo: number, contentLevel = 3, objectLevel: number | null = 1): Backup => ({
   ...{ id, destination: 'disk', state: 'complete', startedAt: now, finishedAt: now, bytes: 1, manifest: '', provenAt: now, pinned: false },
-  ...{ databaseAt: now - hoursAgo * hour, contentLevel, objectLevel },
+  ...{ databaseAt: now - hoursAgo * hour, contentLevel, objectLevel, epochs: ['2026-11'], isOpenable: true },
 });
 const made = (id: string, more: Partial<Measured> = {}): Measured => ({
   ...{ id, destinations: [{ name: 'disk', objectLevel: 1 }], bytes: 1e9, databaseBytes: 1e9, mediaBytes: 0, contentLevel: 3 },
-  ...{ seconds: 100, proofSeconds: 840 },
+  ...{ seconds: 100, proofSeconds: 840, openable: true },
   ...more,
 });
 const restore = (backup: string, seconds: number, downtime: number | null): RestoreRow => ({
@@ -32,7 +32,7 @@ const drill = (id: string, at: number): Drilled => ({
 });
 
 describe('what a restore now would come to', () => {
-  test.each<[string, BackupRow[], Measured[], RestoreRow[], string, string, Drilled[]?]>([
+  test.each<[string, Backup[], Measured[], RestoreRow[], string, string, Drilled[]?]>([
     ['by the proof', [row('b', 6)], [made('b')], [], 'A restore now would take 14 min and lose 6 h.', 'the proof of b'],
     [
       'by a restore that was done, in proportion to the size, with its swap',
@@ -106,6 +106,7 @@ test.each<[string, Partial<Measured>, boolean]>([
     false,
   ],
   ['nowhere', { destinations: [] }, false],
+  ['that nobody can open', { openable: false }, false],
 ])('a heartbeat is due for a backup that is proven whole: %s', (_name, more, due) => {
   expect(isProvenWhole(made('b', more))).toBe(due);
 });

@@ -17,8 +17,8 @@ import { lookAtRestores } from '../../src/doctor/restores.ts';
 import { lookAtDisk, lookAtStore } from '../../src/doctor/store.ts';
 import { report } from '../../src/doctor/watch.ts';
 import { AlertMessages } from '../../src/store/alert-messages.ts';
-import type { BackupRow } from '../../src/store/backups.ts';
 import type { RestoreRow, RestoreState } from '../../src/store/restores.ts';
+import type { Backup } from '../../src/backup/backups.ts';
 import { AlertStore } from '../../src/store/alerts.ts';
 import { Store } from '../../src/store/store.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
@@ -86,11 +86,12 @@ describe('the channels', () => {
 describe('the backups', () => {
   const hour = 60 * minute;
   const now = Date.UTC(2026, 10, 25);
-  const taken = (hoursAgo: number, contentLevel = 3, objectLevel: number | null = 1): BackupRow => ({
+  const taken = (hoursAgo: number, contentLevel = 3, objectLevel: number | null = 1): Backup => ({
     ...{ id: `made${hoursAgo}`, destination: 'disk', state: 'complete', startedAt: now, finishedAt: now, bytes: 1, manifest: '' },
     ...{ databaseAt: now - hoursAgo * hour, contentLevel, objectLevel, provenAt: now, pinned: false },
+    ...{ epochs: ['2026-11'], isOpenable: true },
   });
-  test.each<[string, BackupRow[] | null, string, string]>([
+  test.each<[string, Backup[] | null, string, string]>([
     ['not configured', null, 'skipped', 'no place'],
     ['none', [], 'fail', 'there is no backup'],
     ['one of last night', [taken(26 - 0.01)], 'ok', 'made25.99 in disk, is 26 h old'],
@@ -104,7 +105,26 @@ describe('the backups', () => {
     expect(lookAtBackups(rows, 1, now)).toMatchObject({ state, detail: expect.stringContaining(words) });
   });
 
-  test.each<[string, Partial<BackupRow>[], RegExp]>([
+  test('that nobody has shown to be able to open', () => {
+    const closed = { ...taken(1), isOpenable: false };
+    const challenge = expect.stringContaining('!backup keys');
+    expect(lookAtBackups([closed], 1, now)).toMatchObject({
+      state: 'fail',
+      detail: expect.stringContaining('able to open'),
+      fix: challenge,
+    });
+    expect(lookAtBackups([closed, taken(2)], 1, now)).toMatchObject({ state: 'warn', fix: challenge });
+    expect(lookAtBackups([closed, taken(51)], 1, now)).toMatchObject({ state: 'fail', detail: expect.stringContaining('made51') });
+  });
+
+  test('whose recipients were changed', () => {
+    expect(lookAtBackups([taken(1)], 1, now, null, true)).toMatchObject({
+      state: 'warn',
+      fix: expect.stringContaining('!backup keys accept'),
+    });
+  });
+
+  test.each<[string, Partial<Backup>[], RegExp]>([
     ['in two', [{}, { destination: 'cloud' }], /; safe$/],
     ['in one', [{}], /; not safe: /],
     ['proven in one only', [{}, { destination: 'cloud', objectLevel: null }], /; not safe: /],
@@ -162,6 +182,7 @@ test('a look that throws or hangs is a line that fails', async () => {
     backups: () => null,
     engine: () => undefined,
     restores: () => ({ rows: [], isBusy: false }),
+    recipientsWait: () => Promise.resolve(false),
     heartbeat: () => undefined,
     clock: { ...systemClock, sleep: (_ms, signal) => (signal?.aborted === true ? hanging : Promise.resolve()) },
     others: { room: () => hanging, crypto: () => hanging },

@@ -8,6 +8,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { text } from 'node:stream/consumers';
 import type { RoomEvent } from '../../kit/client.ts';
 import { Homeserver } from './support/homeserver.ts';
+import { confirmKeys } from './support/keys.ts';
 import { openMonitor, type Monitor } from './support/monitor.ts';
 import { bodyOf, relationOf, resultOf } from './support/seat.ts';
 import type { Steward } from './support/steward.ts';
@@ -52,6 +53,7 @@ beforeAll(async () => {
   steward.putSecret('hook', hook.url);
   steward.putSecret('heartbeat', monitor.url);
   await steward.start();
+  await confirmKeys(async (...words) => (await steward.shell(...words)).out, join(dir, 'my.key'));
 }, 120_000);
 
 afterAll(async () => {

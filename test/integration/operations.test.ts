@@ -10,6 +10,7 @@ import { writeProgram } from '../../demo/program.ts';
 import { openClient } from '../../kit/client.ts';
 import { alertTable, type AlertId } from '../../src/alerts/table.ts';
 import { Homeserver } from './support/homeserver.ts';
+import { confirmKeys } from './support/keys.ts';
 import { openMonitor, type Monitor } from './support/monitor.ts';
 import { codeIn, resultOf } from './support/seat.ts';
 import type { Steward, StewardOptions } from './support/steward.ts';
@@ -50,6 +51,7 @@ beforeAll(async () => {
       },
     },
   });
+  await confirmKeys(async (...words) => (await sound.shell(...words)).out, join(dir, 'my.key'));
   expect((await sound.shell('backup', 'create')).exit).toBe(0);
   expect((await sound.shell('backup', 'schedule', '02:30', '--yes')).exit).toBe(0);
 }, 120_000);

@@ -7,6 +7,7 @@ import { dirname, join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { stringify } from 'yaml';
 import { startSynapse, type Account, type Synapse } from '../../kit/synapse.ts';
+import { confirmKeys } from './support/keys.ts';
 
 /** Which backups stay, on the disk, by programs in a process of their own; a kill at every commit. */
 
@@ -40,6 +41,7 @@ beforeAll(async () => {
       backup: { destinations: { disk: { directory: disk } }, keys: { recipients: [recipient] }, retention },
     }),
   );
+  await confirmKeys((...words) => steward(...words).out, join(dir, 'my.key'));
   for (const content of ['one', 'two', 'three']) {
     await upload(content);
     expect(steward('backup', 'create').status).toBe(0);

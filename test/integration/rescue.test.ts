@@ -91,8 +91,12 @@ test('is the same as long as nothing changes, and renewed with a key', async () 
     },
   });
   expect(await world.steward('backup create')).toMatchObject({ outcome: 'done' });
+  expect(readFileSync(path, 'utf8')).not.toContain(world.recipient('second'));
+  // Only by an approval, and then at once.
+  expect(await world.steward('backup keys accept')).toMatchObject({ outcome: 'done', result: { sheets: [{ problem: null }] } });
   expect(readdirSync(join(world.disk, 'rescue'))).toHaveLength(2);
   expect(readFileSync(path, 'utf8')).toContain(world.recipient('second'));
+  expect(await world.steward('backup create')).toMatchObject({ outcome: 'done' });
 });
 
 test('on a bare machine the server and Steward come back', async () => {

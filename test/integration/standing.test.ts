@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { RoomEvent } from '../../kit/client.ts';
 import { Homeserver } from './support/homeserver.ts';
+import { confirmKeys } from './support/keys.ts';
 import { bodyOf, resultOf } from './support/seat.ts';
 import type { Recorded, Steward } from './support/steward.ts';
 import { until } from './support/until.ts';
@@ -37,6 +38,7 @@ beforeAll(async () => {
       },
     },
   });
+  await confirmKeys(async (...words) => (await steward.shell(...words)).out, join(dir, 'my.key'));
 });
 
 afterAll(async () => {

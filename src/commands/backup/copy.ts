@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { isProven, isSafe } from '../../backup/backups.ts';
+import { isIntact, isSafe } from '../../backup/backups.ts';
 import { Failure } from '../../failures/failure.ts';
 import { fields, text, type Line, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
@@ -39,7 +39,7 @@ export const backupCopy = defineWrite({
     const [{ id }] = rows;
     const there = backups.all(id).find(({ destination }) => destination === target.name);
     const sources = rows.filter(({ destination }) => destination !== target.name);
-    if (there !== undefined && (isProven(there) || sources.length === 0))
+    if (there !== undefined && (isIntact(there) || sources.length === 0))
       throw new Failure('backup.exists', {
         attempted: `copy ${id} to ${target.name}`,
         ...(sources.length === 0 ? { reason: 'no other destination has it' } : {}),

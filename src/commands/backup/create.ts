@@ -4,7 +4,7 @@ import { Failure } from '../../failures/failure.ts';
 import { fields, text, type Line, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
 import { defineWrite } from '../define.ts';
-import { contentWords, destinationArgument, levelText, objectWords, safeText } from './shared.ts';
+import { changeWaits, contentWords, destinationArgument, levelText, notOpenable, objectWords, openableField, safeText } from './shared.ts';
 
 export const backupCreate = defineWrite({
   name: 'backup create',
@@ -41,6 +41,8 @@ export const backupCreate = defineWrite({
     rows: z.number(),
     seconds: z.number(),
     proofSeconds: z.number(),
+    openable: openableField,
+    recipientsWait: z.boolean().describe('Whether the configuration names other recipients than it is sealed to.'),
   }),
   examples: ['backup create'],
 
@@ -116,6 +118,8 @@ export const backupCreate = defineWrite({
       rows: proof?.content.rows ?? 0,
       seconds: Math.round((Date.parse(manifest.finishedAt) - Date.parse(manifest.startedAt)) / 100) / 10,
       proofSeconds: proof?.content.seconds ?? 0,
+      openable: row.isOpenable,
+      recipientsWait: (await backups.keys.recipients.change()) !== null,
     };
   },
 
@@ -152,6 +156,8 @@ export const backupCreate = defineWrite({
         ],
       ],
     ),
+    ...notOpenable(result.openable),
+    ...(result.recipientsWait ? [text('⚠️ ', changeWaits, { command: 'backup keys accept' }, ' changes that.')] : []),
     text('Look at it with ', { command: `backup info ${result.id}` }, '.'),
   ],
 });

@@ -5,7 +5,18 @@ import { defineRead } from '../define.ts';
 import type { Manifest } from '../../backup/manifest.ts';
 import { scriptsPlace, type ScriptsBackup } from '../../backup/scripts/folder.ts';
 import { isSafe } from '../../backup/backups.ts';
-import { backupArgument, contentWords, destinationArgument, levelText, objectWords, placed, placedShape, safeText } from './shared.ts';
+import {
+  backupArgument,
+  contentWords,
+  destinationArgument,
+  levelText,
+  notOpenable,
+  objectWords,
+  openableField,
+  placed,
+  placedShape,
+  safeText,
+} from './shared.ts';
 
 const shape = z.object({
   id: z.string(),
@@ -28,6 +39,7 @@ const shape = z.object({
   contentLevel: z.number(),
   contentMissing: z.string().nullable(),
   objectLevel: z.number().nullable(),
+  openable: openableField,
   /** Null where it is not encrypted. */
   keys: z.enum(['sealed', 'mounted']).nullable(),
   madeBy: z.string(),
@@ -71,6 +83,7 @@ export const backupInfo = defineRead({
       contentLevel: proof?.content.level ?? 1,
       contentMissing: proof?.content.missing ?? null,
       objectLevel: row.objectLevel,
+      openable: row.isOpenable,
       keys: backups.keys.mode,
       madeBy: `Steward ${manifest.tool.steward}`,
       signer: manifest.signer,
@@ -110,6 +123,7 @@ function partsOfOwn(result: Info): Part[] {
       ['signed by', [{ code: result.signer ?? '' }]],
       ['opened by', [result.keys === 'mounted' ? 'Steward, and each admin with a key' : 'each admin with a key; Steward cannot']],
     ),
+    ...notOpenable(result.openable),
   ];
 }
 
@@ -137,6 +151,7 @@ function infoOfScripts(backup: ScriptsBackup, path: string): Info {
     },
     excluded: ['configuration'],
     ...{ contentLevel: 0, contentMissing: manifest === null ? 'the script did not finish it' : null, objectLevel: null },
+    openable: true,
     ...{ keys: null, madeBy: 'the scripts', signer: null, files: files.map(({ name }) => name) },
   };
 }

@@ -3,13 +3,12 @@ import { code, table, text, type Line, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
 import type { CommandContext } from '../context.ts';
 import { defineList } from '../define.ts';
-import { isProven, isSafe } from '../../backup/backups.ts';
+import { isProven, isSafe, type Backup } from '../../backup/backups.ts';
 import { holdsOf, scriptsPlace, type ScriptsBackup } from '../../backup/scripts/folder.ts';
-import type { BackupRow } from '../../store/backups.ts';
 import { dataAt } from '../../backup/outlook.ts';
 import { pageArguments, pageOf } from '../paging.ts';
 import { picture } from './picture.ts';
-import { placed, placedShape } from './shared.ts';
+import { openableField, placed, placedShape } from './shared.ts';
 
 const row = z.object({
   id: z.string(),
@@ -21,6 +20,7 @@ const row = z.object({
   contentLevel: z.number(),
   objectLevel: z.number().nullable(),
   provenAt: z.string().nullable(),
+  openable: openableField,
   pinned: z.boolean(),
   madeBy: z.enum(['Steward', 'the scripts']),
   /** Of those of the scripts: what is in it; empty for one that the script did not finish. */
@@ -58,7 +58,7 @@ export const backupList = defineList({
 
 type Row = z.output<typeof row>;
 
-function ownRow(rows: [BackupRow, ...BackupRow[]]): Row {
+function ownRow(rows: [Backup, ...Backup[]]): Row {
   const [backup] = rows;
   return {
     id: backup.id,
@@ -69,6 +69,7 @@ function ownRow(rows: [BackupRow, ...BackupRow[]]): Row {
     contentLevel: backup.contentLevel ?? 1,
     objectLevel: backup.objectLevel,
     provenAt: backup.provenAt === null ? null : new Date(backup.provenAt).toISOString(),
+    openable: backup.isOpenable,
     pinned: rows.some(({ pinned }) => pinned),
     madeBy: 'Steward',
     holds: null,
@@ -83,7 +84,7 @@ function scriptsRow(backup: ScriptsBackup): Row {
     databaseAt: new Date(backup.at).toISOString(),
     bytes: backup.bytes,
     contentLevel: 0,
-    ...{ objectLevel: null, provenAt: null, pinned: false },
+    ...{ objectLevel: null, provenAt: null, openable: true, pinned: false },
     madeBy: 'the scripts',
     holds: backup.manifest === null ? [] : holdsOf(backup),
   };
@@ -91,6 +92,7 @@ function scriptsRow(backup: ScriptsBackup): Row {
 
 function ownParts(rows: readonly Row[], ctx: CommandContext): Part[] {
   const { engine } = ctx.backups;
+  const closed = rows.filter(({ openable }) => !openable).length;
   return [
     text({ strong: 'Backups' }, `: ${ctx.backups.grouped().length}`),
     ...(engine === null
@@ -117,6 +119,9 @@ function ownParts(rows: readonly Row[], ctx: CommandContext): Part[] {
         ],
       ]),
     ),
+    ...(closed === 0
+      ? []
+      : [text(`⚠️ ${closed} of these are not proven: nobody has shown to be able to open them. `, { command: 'backup keys' })]),
   ];
 }
 

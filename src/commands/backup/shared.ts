@@ -77,6 +77,23 @@ export function levelText(level: number | null, words: Readonly<Record<number, s
   return level === null ? none : `L${level}, ${words[level] ?? ''}`;
 }
 
+/** Why what is intact is not proven. */
+export const notOpenable = (isOpenable: boolean): Part[] =>
+  isOpenable
+    ? []
+    : [
+        text(
+          '⚠️ ',
+          { strong: 'Not proven: nobody has shown to be able to open it. ' },
+          { command: 'backup keys' },
+          ' has a challenge for each who should be.',
+        ),
+      ];
+
+export const changeWaits = 'The configuration names other recipients of backups, and backups go on to those of before. ';
+
+export const openableField = z.boolean().describe('Whether somebody has shown to be able to open it.');
+
 export const safeText = (safe: boolean): string => (safe ? 'yes: proven in two destinations' : 'no: proven in fewer than two destinations');
 
 /** Where a backup lies, for `--json`. */

@@ -26,7 +26,8 @@ export function assertOpenable({ backups, requester, unlocks }: CommandContext, 
 export function unlockerOf(ctx: CommandContext, jobId: string, what: string): Unlocker {
   // Of a copy in another destination the keys are the same: nobody is asked twice.
   const known = new Map<string, Secret>();
-  return async (epochs) => {
+  return async (given) => {
+    const epochs = ctx.backups.keys.asSealedNow(given);
     const identity = ctx.secrets.get('identity') ?? ctx.backups.keys.identity;
     const opened = identity === null ? new Map<string, Secret>() : await epochIdentities(identity, epochs);
     for (const { name, recipient } of epochs) {
@@ -46,6 +47,7 @@ export function unlockerOf(ctx: CommandContext, jobId: string, what: string): Un
       const answered = await ctx.aside(() => unlocks.ask({ jobId, what, epochs: closed }, () => jobs.isCancelled(jobId), leaving));
       for (const [n, key] of answered.entries()) known.set(closed[n]?.recipient ?? '', key);
     }
+    ctx.backups.keys.opened(known.keys());
     return epochs.flatMap(({ recipient }) => known.get(recipient) ?? []);
   };
 }

@@ -1,0 +1,161 @@
+import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ensureAge, makeAgeKey } from '../../kit/age.ts';
+import { Homeserver } from './support/homeserver.ts';
+import { confirmKeys, openedBy, type ShownRecipient } from './support/keys.ts';
+import { bodyOf, resultOf } from './support/seat.ts';
+import type { Shown, Steward } from './support/steward.ts';
+
+/** Who can open backups: shown by the program `age`, and changed by an approval alone. */
+
+jest.setTimeout(120_000);
+
+let home: Homeserver;
+let steward: Steward;
+let dir: string;
+let first: string;
+let second: string;
+
+beforeAll(async () => {
+  await ensureAge();
+  home = await Homeserver.start();
+  dir = mkdtempSync(join(tmpdir(), 'recipients-'));
+  first = await makeAgeKey(key('first'));
+  second = await makeAgeKey(key('second'));
+  steward = await home.steward({ config: { stack: { homeserver_config: [home.synapse.configPath] }, ...backup([first]) } });
+}, 120_000);
+
+afterAll(async () => {
+  await home.dispose();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+const key = (name: string): string => join(dir, `${name}.key`);
+const disk = (): string => join(dir, 'disk');
+const backup = (recipients: string[], identity: string | null = null): Record<string, Record<string, unknown>> => ({
+  backup: {
+    destinations: { disk: { directory: disk() } },
+    keys: { recipients, ...(identity === null ? {} : { identity_file: identity }) },
+  },
+});
+const shell = async (...words: string[]): Promise<string> => (await steward.shell(...words)).out;
+const json = async <T>(...words: string[]): Promise<T> => JSON.parse(await shell(...words, '--json')) as T;
+const recipients = async (): Promise<ShownRecipient[]> => (await json<{ recipients: ShownRecipient[] }>('backup', 'keys')).recipients;
+const doctor = async (): Promise<string> => /backups[^\n]*(?:\n\s[^\n]*)*/.exec(await shell('doctor'))?.[0] ?? '';
+const newest = (): string =>
+  readdirSync(disk())
+    .filter((name) => /^\d/.test(name))
+    .sort()
+    .at(-1) ?? '';
+/** Which of the keys opens an epoch's file. */
+const openers = (path: string): string[] => ['first', 'second'].filter((name) => openedBy(key(name), readFileSync(path)) !== null);
+const besideBackup = (id: string): string[][] =>
+  readdirSync(join(disk(), id, 'keys'))
+    .filter((name) => name.startsWith('epoch-'))
+    .map((name) => openers(join(disk(), id, 'keys', name)));
+const besideSheet = (): Record<string, string[]> =>
+  Object.fromEntries(readdirSync(join(disk(), 'rescue')).map((name) => [name, openers(join(disk(), 'rescue', name))]));
+const accept = (...more: string[]): Promise<Shown> => steward.shell('backup', 'keys', 'accept', '--break-glass', 'this is a test', ...more);
+
+test('a backup that nobody has shown to be able to open is made, and is not proven', async () => {
+  const made = await steward.alice.ask('!backup create');
+  expect(resultOf(made)).toMatchObject({ outcome: 'done' });
+  expect(bodyOf(made)).toContain('content: L3');
+  expect(bodyOf(made)).toContain('Not proven: nobody has shown to be able to open it. !backup keys');
+  expect(bodyOf(await steward.alice.ask('!backup info latest'))).toContain('nobody has shown to be able to open it');
+  expect(bodyOf(await steward.alice.ask('!backup list'))).toContain('1 of these are not proven');
+  expect(await doctor()).toMatch(/none of 1 backups is proven: nobody has shown to be able to open one/);
+  expect(await doctor()).toContain('steward backup keys has a challenge');
+});
+
+test('the challenge opens with stock age and the right key alone, and its code makes what is there proven', async () => {
+  const shown = bodyOf(await steward.alice.ask('!backup keys'));
+  const lines = /age -d -i my\.key <<'END'\n[\s\S]*?\nEND/.exec(shown)?.[0] ?? 'false';
+  const atTheDesk = (name: string): string => spawnSync('sh', ['-c', lines.replace('my.key', key(name))], { encoding: 'utf8' }).stdout;
+  expect(atTheDesk('second')).toBe('');
+  const line = atTheDesk('first').trim();
+  expect(line).toMatch(/^backup keys confirm [0-9A-F]{4}(-[0-9A-F]{4}){3}$/);
+  const wrong = line.replace(/.$/, (last) => (last === '0' ? '1' : '0'));
+  expect(resultOf(await steward.alice.ask(`!${wrong}`))).toMatchObject({ outcome: 'refused', error_id: 'backup.wrong-code' });
+  expect((await recipients()).map(({ confirmed }) => confirmed)).toEqual([null]);
+  // The code is made again by whoever asks: a restart forgets none.
+  await steward.kill();
+  await steward.start();
+  expect(bodyOf(await steward.alice.ask(`!${line}`))).toContain('can be opened: that is shown.');
+  expect(await recipients()).toMatchObject([{ recipient: first, accepted: true, configured: true, challenge: null }]);
+  expect(await doctor()).toMatch(/the newest proven backup, \d+_\d+ in disk/);
+  expect(bodyOf(await steward.alice.ask('!backup list'))).not.toContain('not proven:');
+});
+
+test('a change of recipients waits: backups go on to those of before, and everybody is told', async () => {
+  steward.configure(backup([second]));
+  await steward.reread();
+  const made = await steward.alice.ask('!backup create');
+  expect(bodyOf(made)).toContain(
+    'The configuration names other recipients of backups, and backups go on to those of before. !backup keys accept',
+  );
+  expect(besideBackup(newest())).toEqual([['first']]);
+  expect(await doctor()).toContain('the configuration names other recipients');
+  expect(bodyOf(await steward.alice.ask('!backup keys'))).toContain('waits to be accepted');
+  expect(await recipients()).toEqual(
+    expect.arrayContaining([
+      expect.objectContaining({ recipient: first, accepted: true, configured: false }),
+      expect.objectContaining({ recipient: second, accepted: false, configured: true, confirmed: null }),
+    ]),
+  );
+  const plan = await shell('backup', 'keys', 'accept', '--dry-run');
+  for (const recipient of [first, second]) expect(plan).toContain(recipient);
+  expect(plan).toContain('catastrophic');
+  // Not by one person alone.
+  const asked = await steward.alice.say('!backup keys accept');
+  expect(resultOf(await steward.alice.answer(asked))).toMatchObject({ outcome: 'refused' });
+  expect(await recipients()).toEqual(expect.arrayContaining([expect.objectContaining({ recipient: second, accepted: false })]));
+});
+
+test('once it is approved an epoch begins for the new ones, and a key that is given opens the old ones to them', async () => {
+  expect(Object.values(besideSheet())).toEqual([['first']]);
+  const changed = await accept('--identity-file', key('first'));
+  expect(changed).toMatchObject({ exit: 0 });
+  expect(changed.out).toContain('1 added, 1 removed');
+  expect(changed.out).toContain('Sealed to them too');
+  expect(Object.values(besideSheet())).toEqual([['second'], ['second']]);
+  // What a backup is signed with stays as it was.
+  expect(besideBackup(newest())).toEqual([['first']]);
+  expect((await steward.shell('backup', 'verify', 'latest', '--level', '1')).exit).toBe(0);
+
+  // By Steward the new one opens what was made before, too.
+  const [old = ''] = readdirSync(disk()).filter((name) => /^\d/.test(name));
+  const verified = await steward.alice.say(`!backup verify ${old} --level 2`);
+  const request = bodyOf(await steward.alice.hears((body) => body.includes('🔑')));
+  const lines = /age -d -i my\.key <<'END' [\s\S]*?\nEND/.exec(request)?.[0] ?? 'false';
+  const opened = spawnSync('sh', ['-c', lines.replace('my.key', key('second'))], { encoding: 'utf8' }).stdout;
+  expect(resultOf(await steward.bob.ask(`!backup unlock\n\`\`\`\n${opened}\n\`\`\``))).toMatchObject({ outcome: 'done' });
+  expect(bodyOf(await steward.alice.answer(verified))).toContain('L2, opened and read to its end');
+
+  const made = await steward.alice.ask('!backup create');
+  expect(bodyOf(made)).toContain('Not proven');
+  expect(besideBackup(newest()).every((who) => String(who) === 'second')).toBe(true);
+  expect(await doctor()).toContain('nobody has shown to be able to open newer ones');
+  await confirmKeys(shell, key('second'));
+  expect(await doctor()).toContain(`the newest proven backup, ${newest()} in disk`);
+  expect(await accept()).toMatchObject({ err: expect.stringContaining('backup.no-change') });
+});
+
+test('a mounted key shows by itself that it opens backups, once it is accepted', async () => {
+  await makeAgeKey(join(steward.dir, 'secrets/mounted'));
+  steward.configure(backup([second], 'secrets/mounted'));
+  await steward.reread();
+  expect(await recipients()).toEqual(
+    expect.arrayContaining([expect.objectContaining({ name: 'Steward’s own', accepted: false, confirmed: null })]),
+  );
+  expect((await accept()).exit).toBe(0);
+  expect(await recipients()).toEqual(
+    expect.arrayContaining([expect.objectContaining({ name: 'Steward’s own', accepted: true, confirmed: expect.any(String) })]),
+  );
+  expect(bodyOf(await steward.alice.ask('!backup create'))).not.toContain('Not proven');
+  expect(besideBackup(newest())).toContainEqual(['second']);
+  expect((await steward.shell('backup', 'verify', 'latest', '--level', '2')).exit).toBe(0);
+});
