@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { createNtfy } from '../../src/alerts/ntfy.ts';
 import { systemClock } from '../../src/clock.ts';
 import { Secret } from '../../src/config/secret.ts';
-import { channelContract, sampleAlert, type Receiver } from '../suites/alert-channel.ts';
+import { channelContract, patient, sampleAlert, type Receiver } from '../suites/alert-channel.ts';
 import { openHttpReceiver } from './http-receiver.ts';
 
 const never = new AbortController().signal;
@@ -15,12 +15,12 @@ interface Published {
   tags: string[];
 }
 
-async function open(): Promise<Receiver & { server: Awaited<ReturnType<typeof openHttpReceiver>> }> {
+async function open(timeoutMs = patient): Promise<Receiver & { server: Awaited<ReturnType<typeof openHttpReceiver>> }> {
   const server = await openHttpReceiver();
   const token = new Secret('tk_hidden');
   return {
     server,
-    channel: createNtfy({ url: new Secret(`${server.url}/topic-4f9c`), token, clock: systemClock, timeoutMs: 300, delaysMs: [1, 1] }),
+    channel: createNtfy({ url: new Secret(`${server.url}/topic-4f9c`), token, clock: systemClock, timeoutMs, delaysMs: [1, 1] }),
     secrets: ['topic-4f9c', 'tk_hidden'],
     taken: () =>
       server.taken.map(({ body }) => {

@@ -8,7 +8,7 @@ import { SMTPServer, type SMTPServerOptions } from 'smtp-server';
 import { createSmtp, type SmtpOptions } from '../../src/alerts/smtp.ts';
 import { systemClock } from '../../src/clock.ts';
 import { Secret } from '../../src/config/secret.ts';
-import { channelContract, sampleAlert, type Receiver } from '../suites/alert-channel.ts';
+import { channelContract, patient, sampleAlert, type Receiver } from '../suites/alert-channel.ts';
 
 let dir: string;
 let key: Buffer;
@@ -96,7 +96,7 @@ async function open(
     to: ['oncall@example.net', 'boss@example.net'],
     ca: cert.toString(),
     clock: systemClock,
-    timeoutMs: 800,
+    timeoutMs: patient,
     delaysMs: [1, 1],
     ...options,
   };
@@ -139,7 +139,7 @@ function decoded(mail: string): string {
 }
 
 describe('mail', () => {
-  channelContract(() => open());
+  channelContract((timeoutMs) => open({}, { timeoutMs }));
 
   test('goes to every receiver over TLS, logged in, with a priority and an id that repetitions share', async () => {
     const { channel, mails, close } = await open();

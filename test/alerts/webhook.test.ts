@@ -3,16 +3,16 @@ import { createAlertChannels } from '../../src/alerts/channels.ts';
 import { createWebhook } from '../../src/alerts/webhook.ts';
 import { systemClock } from '../../src/clock.ts';
 import { Secret } from '../../src/config/secret.ts';
-import { channelContract, sampleAlert, type Receiver } from '../suites/alert-channel.ts';
+import { channelContract, patient, sampleAlert, type Receiver } from '../suites/alert-channel.ts';
 import { openHttpReceiver } from './http-receiver.ts';
 
 const never = new AbortController().signal;
 
-async function open(): Promise<Receiver & { server: Awaited<ReturnType<typeof openHttpReceiver>> }> {
+async function open(timeoutMs = patient): Promise<Receiver & { server: Awaited<ReturnType<typeof openHttpReceiver>> }> {
   const server = await openHttpReceiver();
   return {
     server,
-    channel: createWebhook({ url: new Secret(`${server.url}/hidden`), clock: systemClock, timeoutMs: 300, delaysMs: [1, 1] }),
+    channel: createWebhook({ url: new Secret(`${server.url}/hidden`), clock: systemClock, timeoutMs, delaysMs: [1, 1] }),
     secrets: ['hidden'],
     taken: () => server.taken.map(({ body }) => String((body as { text: unknown }).text)),
     attempts: server.attempts,

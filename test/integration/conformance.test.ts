@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,6 +18,8 @@ import { confirmKeys } from './support/keys.ts';
 import { openWebhook, type Webhook } from './support/webhook.ts';
 
 /** Each write of the registry, through the same road as the shell, with a proxy that sees and lies. */
+
+jest.setTimeout(60_000);
 
 let synapse: Synapse;
 let proxy: Proxy;
