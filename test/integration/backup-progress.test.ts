@@ -68,9 +68,11 @@ test('the table that is copied, how much of it, and how much of all', async () =
   await until(async () => (await dump.progress()) === null, 10_000, 'it is not under way any more');
 });
 
-test('in the room one message says so, edited as it goes on', async () => {
+test('in the room one message says so, edited as it goes on; what is uploaded meanwhile spoils nothing', async () => {
   // The real programs; what pg_dump writes stops in the large table until the test lets it go.
   const programs = join(dir, 'programs');
+  // A server that is thrown away runs as another user.
+  chmodSync(dir, 0o755);
   mkdirSync(programs);
   const real = await ensurePostgres();
   for (const name of ['pg_restore', 'initdb', 'postgres', 'pg_ctl', 'psql', 'createdb'])
@@ -89,12 +91,23 @@ test('in the room one message says so, edited as it goes on', async () => {
     },
   });
 
+  await home.carol.client.upload('there before');
   const said = await steward.alice.say('!backup create');
   await steward.alice.hears((body) => /the database, about \d+ %: zz_large, \d.*B\./.test(body), 40_000);
+  // The dump does not know of this one, which is there when media are copied.
+  await home.carol.client.upload('came meanwhile');
   writeFileSync(join(dir, 'go'), '');
   const answer = await steward.alice.answer(said, 60_000);
 
   expect(resultOf(answer)?.outcome).toBe('done');
   const told = (await steward.alice.history()).filter((event) => bodyOf(event).includes('⏳ backup create: '));
   expect(told.filter((event) => relationOf(event)['rel_type'] !== 'm.replace')).toHaveLength(1);
+  expect(bodyOf(answer)).toContain('media: 2 new of 2 files');
+  // Each row of the dump has its file, by the stored copy alone.
+  const key = join(dir, 'my.key');
+  const verified = await steward.shell('backup', 'verify', 'latest', '--level', '4', '--identity-file', key, '--json');
+  expect(verified).toMatchObject({ exit: 0, err: '' });
+  expect((JSON.parse(verified.out) as { result: unknown }).result).toMatchObject({
+    destinations: [{ objectLevel: 4, media: 2, mediaMissing: 0, mediaWrong: 0 }],
+  });
 });

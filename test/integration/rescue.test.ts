@@ -134,7 +134,7 @@ test('Steward is what it was: schedules, audit, catalogue; its device is made an
   expect(await world.steward('audit verify')).toMatchObject({ outcome: 'done' });
   const listed = JSON.stringify((await world.steward('backup list')).parts);
   expect(listed).toContain(held.id);
-  expect(await world.steward('backup verify latest')).toMatchObject({ outcome: 'done', result: { objectLevel: 2 } });
+  expect(await world.steward('backup verify latest')).toMatchObject({ outcome: 'done', result: { destinations: [{ objectLevel: 2 }] } });
   expect(await world.steward('restore finish latest')).toMatchObject({ outcome: 'done' });
   expect(await world.steward('backup create')).toMatchObject({ outcome: 'done', result: { newMedia: 0, contentLevel: 3 } });
 });
