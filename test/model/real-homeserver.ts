@@ -1,7 +1,7 @@
 import { Secret } from '../../src/config/secret.ts';
 import { MatrixClient } from '../../src/matrix/client.ts';
 import type { RoomEvent, SyncAnswer } from '../../src/matrix/sync-types.ts';
-import { openClient, type MatrixClient as Human } from '../../kit/client.ts';
+import { HttpError, openClient, type MatrixClient as Human } from '../../kit/client.ts';
 import type { Account } from '../../kit/synapse.ts';
 import type { ModelClock } from './clock.ts';
 import { faulty, never, seen, type Connection, type SentEvent, type Server, type WriteFault } from './server.ts';
@@ -77,9 +77,22 @@ export class RealHomeserver implements Server {
     const sending =
       type === 'm.room.redaction' ? person.redact(this.roomId, String(content['redacts'])) : person.sendEvent(this.roomId, type, content);
     this.#sending = sending;
-    const eventId = await sending;
+    let eventId: string;
+    try {
+      eventId = await sending;
+    } catch (error) {
+      const earlier = this.#sameReaction(sender, content);
+      if (earlier === undefined || !(error instanceof HttpError) || error.errcode !== 'M_DUPLICATE_ANNOTATION') throw error;
+      // What stands already stays the one there is: a client shows it as given.
+      return earlier.event_id;
+    }
     this.#add(eventId, sender, type, content, isHeld);
     return eventId;
+  }
+
+  #sameReaction(sender: string, content: Record<string, unknown>): SentEvent | undefined {
+    const relation = JSON.stringify(content['m.relates_to']);
+    return this.events.findLast((event) => event.sender === sender && JSON.stringify(event.content['m.relates_to']) === relation);
   }
 
   hold(count: number): void {
