@@ -164,18 +164,21 @@ onlyWithMounts('on a full disk', () => {
   });
 
   test('an answer that cannot be kept is given when there is space again', async () => {
-    const slow = home.proxy.fault({
-      name: 'a slow read',
-      match: ({ method, path }) => method === 'GET' && path.includes(encodeURIComponent(home.userId('carol'))),
-      action: { delay: 5000 },
-    });
+    const isRead = ({ method, path }: Readonly<ProxiedRequest>): boolean =>
+      method === 'GET' && path.includes(encodeURIComponent(home.userId('carol')));
+    const filled = Promise.withResolvers<null>();
+    const slow = home.proxy.fault({ name: 'a slow read', match: isRead, action: { hold: filled.promise } });
+    const from = home.proxy.requests.length;
     const said = await steward.alice.say('!user info carol');
     await until(() => slow.hits === 1, 5000, 'the read is under way');
     // Twice: what is given back at the first failure is taken as well.
     fill();
     await inShell(['user', 'create', 'full5']);
     fill();
-    await sleep(6000);
+    filled.resolve(null);
+    const reads = (): ProxiedRequest[] => home.proxy.requests.slice(from).filter(isRead);
+    await until(() => reads().every(({ status }) => status !== null), 10_000, 'it is answered');
+    await sleep(3000);
     expect(await steward.alice.answers(said)).toEqual([]);
     free();
 
