@@ -1,7 +1,8 @@
-import { createHash, createHmac } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import type { Ids } from '../clock.ts';
 import { Secret } from '../config/secret.ts';
+import { longSecret, registerPath, registrationBody } from '../homeserver/registration.ts';
 import type { ScratchDatabase, ScratchHomeserver } from '../stack/stack.ts';
 import { mediaIdOf } from './media-index.ts';
 import { different } from './prove.ts';
@@ -57,14 +58,10 @@ export async function readBack({ server, scratch, serverName, registrationSecret
   };
 
   const localpart = `steward-drill-${ids.secret(alphabet, 12)}`;
-  const password = new Secret(ids.secret(alphabet, 48));
-  const register = '/_synapse/admin/v1/register';
-  const { nonce } = await asked({ method: 'GET', path: register }, z.object({ nonce: z.string() }));
-  const mac = createHmac('sha1', registrationSecret.reveal())
-    .update([nonce, localpart, password.reveal(), 'admin'].join('\0'))
-    .digest('hex');
-  const made = { nonce, username: localpart, password: password.reveal(), admin: true, mac, inhibit_login: true };
-  await asked({ method: 'POST', path: register, body: made }, z.object({ user_id: z.string() }));
+  const password = longSecret(ids);
+  const { nonce } = await asked({ method: 'GET', path: registerPath }, z.object({ nonce: z.string() }));
+  const made = { ...registrationBody(registrationSecret, { nonce, username: localpart, password, admin: true }), inhibit_login: true };
+  await asked({ method: 'POST', path: registerPath, body: made }, z.object({ user_id: z.string() }));
   const login = { type: 'm.login.password', identifier: { type: 'm.id.user', user: localpart }, password: password.reveal() };
   const session = await asked(
     { method: 'POST', path: '/_matrix/client/v3/login', body: login },

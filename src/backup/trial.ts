@@ -1,6 +1,6 @@
 import type { Clock, Ids } from '../clock.ts';
-import { Secret } from '../config/secret.ts';
 import { Failure } from '../failures/failure.ts';
+import { longSecret } from '../homeserver/registration.ts';
 import type { ScratchDatabase, Stack } from '../stack/stack.ts';
 import type { Destination } from './destinations/destination.ts';
 import { readBack, type Probed } from './drill.ts';
@@ -137,7 +137,7 @@ async function boot(
   trial: Trial,
   timed: Timed,
 ): Promise<void> {
-  const registrationSecret = new Secret(ids.secret(alphabet, 48));
+  const registrationSecret = longSecret(ids);
   const server = await timed('start Synapse', () =>
     scratch.boot({ serverName: manifest.server.name, registrationSecret, media: sample === null ? [] : [sample] }, signal),
   );
@@ -151,5 +151,3 @@ async function boot(
     await server.close();
   }
 }
-
-const alphabet = 'ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789';

@@ -1,8 +1,8 @@
-import { createHmac } from 'node:crypto';
 import { z } from 'zod';
 import type { Clock, Ids } from '../clock.ts';
 import { Secret } from '../config/secret.ts';
 import { Failure } from '../failures/failure.ts';
+import { longSecret, registerPath, registrationBody } from './registration.ts';
 import { SynapseHttp, type SynapseRequest } from './synapse/http.ts';
 
 /** What may make the bot's account: the token of a server admin, or the homeserver's registration_shared_secret. */
@@ -22,7 +22,6 @@ export interface PendingPassword {
   drop(): Promise<void>;
 }
 
-const alphabet = 'ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789';
 const displayName = 'Steward';
 const whoami = z.object({ user_id: z.string(), device_id: z.string().optional() });
 const session = z.object({ access_token: z.string(), user_id: z.string() });
@@ -168,7 +167,7 @@ export class Bootstrap {
       });
     });
     refuseOthers(userId, found);
-    const password = this.#randomPassword();
+    const password = longSecret(this.#ids);
     const body = {
       password: password.reveal(),
       logout_devices: false,
@@ -187,19 +186,13 @@ export class Bootstrap {
 
   async #bySharedSecret(secret: Secret, localpart: string, deviceId: string, pending: PendingPassword): Promise<Secret> {
     const kept = await pending.read();
-    const password = kept ?? this.#randomPassword();
+    const password = kept ?? longSecret(this.#ids);
     if (kept === null) await pending.keep(password);
-    const path = '/_synapse/admin/v1/register';
+    const path = registerPath;
     const { nonce } = readAnswer(z.object({ nonce: z.string() }), await this.#admin.json({ method: 'GET', path, token: null }));
-    const mac = createHmac('sha1', secret.reveal()).update([nonce, localpart, password.reveal(), 'admin', 'bot'].join('\0')).digest('hex');
     const body = {
-      nonce,
-      username: localpart,
+      ...registrationBody(secret, { nonce, username: localpart, password, admin: true, userType: 'bot' }),
       displayname: displayName,
-      password: password.reveal(),
-      admin: true,
-      user_type: 'bot',
-      mac,
       device_id: deviceId,
       initial_device_display_name: displayName,
     };
@@ -245,10 +238,6 @@ export class Bootstrap {
     const answer = await this.#admin.json({ method: 'GET', path: '/_synapse/admin/v2/users/{user}', params: { user: userId }, token });
     return answer === null ? null : readAnswer(account, answer);
   }
-
-  #randomPassword(): Secret {
-    return new Secret(this.#ids.secret(alphabet, 48));
-  }
 }
 
 function refuseOthers(userId: string, found: z.output<typeof account> | null): void {
@@ -258,7 +247,8 @@ function refuseOthers(userId: string, found: z.output<typeof account> | null): v
   });
 }
 
-function isRefusal(error: unknown, words: string): boolean {
+/** Whether the homeserver has refused a request with these words, such as an `errcode`. */
+export function isRefusal(error: unknown, words: string): boolean {
   return error instanceof Failure && error.id === 'homeserver.refused' && error.reason.includes(words);
 }
 

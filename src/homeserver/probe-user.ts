@@ -4,7 +4,8 @@ import type { Clock, Ids } from '../clock.ts';
 import { Secret } from '../config/secret.ts';
 import { Failure } from '../failures/failure.ts';
 import type { FailureId } from '../failures/table.ts';
-import { readAnswer } from './bootstrap.ts';
+import { isRefusal, readAnswer } from './bootstrap.ts';
+import { registerPath, registrationBody } from './registration.ts';
 import { SynapseHttp, type SynapseRequest } from './synapse/http.ts';
 
 export interface ProbeUserOptions {
@@ -107,16 +108,15 @@ export class ProbeUser {
   /** @returns a token of a login, or of the registration where there is no login by password */
   async #enter(name: string, secret: Secret): Promise<Secret> {
     const password = passwordOf(name, secret);
-    const path = '/_synapse/admin/v1/register';
+    const path = registerPath;
     const { nonce } = readAnswer(z.object({ nonce: z.string() }), await this.#admin.json({ method: 'GET', path, token: null, timeout }));
-    const mac = createHmac('sha1', secret.reveal()).update([nonce, name, password.reveal(), 'notadmin', 'bot'].join('\0')).digest('hex');
-    const body = { nonce, username: name, password: password.reveal(), admin: false, user_type: 'bot', mac };
+    const body = registrationBody(secret, { nonce, username: name, password, admin: false, userType: 'bot' });
     let made: Secret | null = null;
     try {
       made = new Secret(readAnswer(session, await this.#admin.json({ method: 'POST', path, body, token: null, timeout })).access_token);
     } catch (error) {
       // Made by a try whose answer was lost.
-      if (!(error instanceof Failure) || !error.reason.includes('M_USER_IN_USE')) throw error;
+      if (!isRefusal(error, 'M_USER_IN_USE')) throw error;
     }
     const token = (await this.#logIn(name, password)) ?? made;
     if (token === null) throw new Failure('homeserver.refused', { attempted: `log in ${name}`, reason: 'there is no login by password' });
