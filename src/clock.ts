@@ -10,6 +10,9 @@ export interface Clock {
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
 }
 
+/** Seconds since a time of `clock.monotonic()`, in tenths: for people. */
+export const secondsSince = (clock: Clock, started: number): number => Math.round((clock.monotonic() - started) / 100) / 10;
+
 /** The one source of chance and ids. */
 export interface Ids {
   /** A new random id: lower-case letters and digits, `length` characters long, sorting by nothing. */

@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto';
-import type { Clock, Ids } from '../clock.ts';
+import { secondsSince, type Clock, type Ids } from '../clock.ts';
 import { asFailure, Failure } from '../failures/failure.ts';
 import type { Stack } from '../stack/stack.ts';
 import type { BackupRecipients } from '../store/backup-recipients.ts';
@@ -348,7 +348,7 @@ export class Backups {
         damaged: (name) => dropDamaged(store, destination, name),
         signal,
       });
-      const read = { name: 'read the objects', seconds: Math.round((clock.monotonic() - started) / 100) / 10 };
+      const read = { name: 'read the objects', seconds: secondsSince(clock, started) };
       const trial: Trial =
         keyOf === null || level < 3
           ? { level, missing: null, tables: 0, rows: 0, media: null, isolation: null, phases: [], probed: null }

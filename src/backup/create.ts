@@ -1,6 +1,6 @@
 import { createHash, type KeyObject } from 'node:crypto';
 import { join } from 'node:path';
-import type { Clock } from '../clock.ts';
+import { secondsSince, type Clock } from '../clock.ts';
 import { asFailure, Failure } from '../failures/failure.ts';
 import { sizeText } from '../reply/size.ts';
 import type { DatabaseDump, DatabaseFacts, Stack, StackFacts } from '../stack/stack.ts';
@@ -346,7 +346,7 @@ async function prove(options: CreateOptions, fan: FanOut, { manifests, database,
     else if (faults > 0)
       content.missing ??= `${media.missing} of ${media.media} media have no file, ${media.wrong} another one than the database says (${media.examples.slice(0, 5).join(', ')})`;
   }
-  const seconds = Math.round((clock.monotonic() - started) / 100) / 10;
+  const seconds = secondsSince(clock, started);
   await fan.each(async (destination) => {
     const record: Omit<Proof, 'signer' | 'signature'> = {
       format: 'steward/proof/1',

@@ -4,6 +4,7 @@ import { ownOutput } from '../stack/stream.ts';
 import type { BackupStore, EpochRow, MediaProblem, PackRow } from '../store/backups.ts';
 import type { Destination } from './destinations/destination.ts';
 import type { FanOut } from './fan-out.ts';
+import { hashColumn, heldRows } from './media-rows.ts';
 import { sealInto } from './object.ts';
 import type { Tell } from './progress.ts';
 
@@ -45,7 +46,6 @@ const page = 1000;
 /** Media ids are given out up to a day before their content comes: rows of the last while are looked at again. */
 const overlap = 26 * 3_600_000;
 const examplesAtMost = 20;
-const hashesSince = 91;
 
 export interface MediaRun {
   /** Up to when all media are held now, once the backup is whole; milliseconds since the epoch. */
@@ -206,16 +206,14 @@ export function dropDamaged(store: BackupStore, destination: Destination, object
   });
 }
 
-const ours = 'url_cache IS NULL AND media_length IS NOT NULL';
-const columns = (schemaVersion: number): string =>
-  `media_id, created_ts, media_length, ${schemaVersion >= hashesSince ? 'sha256' : 'NULL AS sha256'}`;
+const columns = (schemaVersion: number): string => `media_id, created_ts, media_length, ${hashColumn(schemaVersion)}`;
 
 /** By the primary key, a page a query: no view of the database is held for the hours that a first copy may take. */
 export async function* allMedia({ stack, schemaVersion }: Pick<Run, 'stack' | 'schemaVersion'>): AsyncGenerator<Media> {
   for (let after = ''; ;) {
     const rows = await query(
       stack,
-      `SELECT ${columns(schemaVersion)} FROM local_media_repository WHERE media_id > '${after}' AND ${ours} ORDER BY media_id LIMIT ${page}`,
+      `SELECT ${columns(schemaVersion)} FROM local_media_repository WHERE media_id > '${after}' AND ${heldRows} ORDER BY media_id LIMIT ${page}`,
     );
     yield* rows.map(mediaOf);
     const last = rows.at(-1);
@@ -238,7 +236,7 @@ async function* changedSince(run: Run, since: number): AsyncGenerator<Media> {
     }
   const rows = await query(
     stack,
-    `SELECT ${columns(schemaVersion)} FROM local_media_repository WHERE created_ts >= ${Math.trunc(since)} AND ${ours} ORDER BY created_ts`,
+    `SELECT ${columns(schemaVersion)} FROM local_media_repository WHERE created_ts >= ${Math.trunc(since)} AND ${heldRows} ORDER BY created_ts`,
   );
   yield* rows.map(mediaOf);
 }
@@ -247,7 +245,10 @@ async function* changedSince(run: Run, since: number): AsyncGenerator<Media> {
 export async function mediaByIds(stack: Stack, ids: readonly string[], schemaVersion: number): Promise<Media[]> {
   if (ids.length === 0) return [];
   const list = ids.map((id) => `'${id.replaceAll("'", "''")}'`).join(', ');
-  const rows = await query(stack, `SELECT ${columns(schemaVersion)} FROM local_media_repository WHERE media_id IN (${list}) AND ${ours}`);
+  const rows = await query(
+    stack,
+    `SELECT ${columns(schemaVersion)} FROM local_media_repository WHERE media_id IN (${list}) AND ${heldRows}`,
+  );
   return rows.map(mediaOf);
 }
 

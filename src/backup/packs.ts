@@ -7,6 +7,7 @@ import type { Destination } from './destinations/destination.ts';
 import type { Manifest, ManifestObject, ObjectProof } from './manifest.ts';
 import type { KeyOf } from './opener.ts';
 import { indexLines, mediaIdOf } from './media-index.ts';
+import { hashColumn, heldRows } from './media-rows.ts';
 import { openedWhole } from './verify.ts';
 
 export interface CheckMediaOptions {
@@ -41,8 +42,6 @@ interface Read {
 const page = 500;
 const examplesAtMost = 20;
 const held = 'steward_held_media';
-const ours = 'url_cache IS NULL AND media_length IS NOT NULL';
-const hashesSince = 91;
 
 /**
  * Reads every file of the packs, and holds each against the list of its pack and against its row in the database that was loaded
@@ -68,7 +67,7 @@ export async function checkMedia(options: CheckMediaOptions): Promise<CheckedMed
       throw error;
     }
   }
-  const missing = `FROM local_media_repository m WHERE ${ours} AND NOT EXISTS (SELECT 1 FROM ${held} h WHERE h.media_id = m.media_id)`;
+  const missing = `FROM local_media_repository m WHERE ${heldRows} AND NOT EXISTS (SELECT 1 FROM ${held} h WHERE h.media_id = m.media_id)`;
   const [row] = await scratch.rows(`SELECT count(*) AS n ${missing}`);
   counts.missing = Number(row?.['n']);
   const named = await scratch.rows(`SELECT media_id ${missing} ORDER BY media_id LIMIT ${examplesAtMost}`);
@@ -147,7 +146,7 @@ async function holdAgainstRows(
   const { counts } = result;
   const text = (value: string): string => `'${value.replaceAll("'", "''")}'`;
   const ids = files.map(({ path }) => mediaIdOf(path));
-  const hash = manifest.server.database.schemaVersion >= hashesSince ? 'sha256' : 'NULL AS sha256';
+  const hash = hashColumn(manifest.server.database.schemaVersion);
   const rows = await scratch.rows(
     `SELECT media_id, media_length, ${hash}, quarantined_by FROM local_media_repository WHERE media_id IN (${ids.map(text).join(', ')})`,
   );

@@ -1,4 +1,4 @@
-import type { Clock } from '../clock.ts';
+import { secondsSince, type Clock } from '../clock.ts';
 import { Failure } from '../failures/failure.ts';
 import { sizeText } from '../reply/size.ts';
 import type { DatabaseFacts, MediaFile, RestorePlace, Snapshot, Space, Stack, StackFacts } from '../stack/stack.ts';
@@ -6,6 +6,7 @@ import type { PreparedReport, RestorePart } from '../store/restores.ts';
 import { cloneRemark, stageClone } from './clone.ts';
 import type { BackupContent, ContentSummary } from './content.ts';
 import { mediaIdOf } from './media-index.ts';
+import { heldRows } from './media-rows.ts';
 import { assertSequencesAhead, fingerprint } from './prove.ts';
 
 export interface PrepareOptions {
@@ -111,7 +112,7 @@ export async function prepare(options: PrepareOptions): Promise<PreparedReport> 
     }
   }
   report.remarks.push(...content.remarks(parts));
-  return { ...report, seconds: Math.round((clock.monotonic() - started) / 100) / 10 };
+  return { ...report, seconds: secondsSince(clock, started) };
 }
 
 type Report = Omit<PreparedReport, 'seconds' | 'files' | 'remarks'> & { files: string[]; remarks: string[] };
@@ -193,7 +194,7 @@ async function prepareMedia(options: PrepareOptions, view: Snapshot, report: Rep
     report.media += staged.length;
     report.mediaBytes += needed;
   }
-  const [row] = await view.rows('SELECT count(*) AS n FROM local_media_repository WHERE url_cache IS NULL AND media_length IS NOT NULL');
+  const [row] = await view.rows(`SELECT count(*) AS n FROM local_media_repository WHERE ${heldRows}`);
   report.mediaMissing = Math.max(0, Number(row?.['n']) - held);
 }
 

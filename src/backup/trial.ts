@@ -1,4 +1,4 @@
-import type { Clock, Ids } from '../clock.ts';
+import { secondsSince, type Clock, type Ids } from '../clock.ts';
 import { Failure } from '../failures/failure.ts';
 import { longSecret } from '../homeserver/registration.ts';
 import type { ScratchDatabase, Stack } from '../stack/stack.ts';
@@ -103,7 +103,7 @@ function phasesInto(trial: Trial, { clock, progress }: TrialOptions): Timed {
     progress(name);
     const started = clock.monotonic();
     const result = await work();
-    trial.phases.push({ name, seconds: Math.round((clock.monotonic() - started) / 100) / 10 });
+    trial.phases.push({ name, seconds: secondsSince(clock, started) });
     return result;
   };
 }
