@@ -239,7 +239,8 @@ export class Backups {
     const lost = await createBackup({
       ...{
         id,
-        stack: this.engine === null ? stack : heldByEngine(stack, this.engine, tell),
+        stack,
+        source: this.engine === null ? stack : heldByEngine(this.engine, tell),
         store,
         keys: this.keys,
         signer: this.#signer,

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { secondsSince, type Clock } from '../clock.ts';
 import { asFailure, Failure } from '../failures/failure.ts';
 import { sizeText } from '../reply/size.ts';
-import type { DatabaseDump, DatabaseFacts, Stack, StackFacts } from '../stack/stack.ts';
+import type { DatabaseDump, DatabaseSource, DatabaseFacts, Stack, StackFacts } from '../stack/stack.ts';
 import { ownOutput } from '../stack/stream.ts';
 import type { BackupStore, EpochRow, PackRow } from '../store/backups.ts';
 import type { Log } from '../telemetry/log.ts';
@@ -30,6 +30,8 @@ export interface CreateOptions {
   /** Bytes that must be free for it to begin in a destination. */
   needed: (destination: Destination) => number;
   stack: Stack;
+  /** The stack itself, or what else guards the database. */
+  source: DatabaseSource;
   store: BackupStore;
   keys: EpochKeys;
   signer: KeyObject;
@@ -155,7 +157,7 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
   const before = await sequencesBefore(stack, facts);
   const due = fan.left().filter((destination) => options.allMedia || isCheckDue(store, destination, startedAt));
   const databaseAt = clock.now();
-  const dump = await stack.dumpDatabase(signal);
+  const dump = await options.source.dumpDatabase(signal);
   let sealed: SealedObject;
   try {
     const name = `${id}/database/${fileNames[dump.format]}.age`;
@@ -318,7 +320,7 @@ async function prove(options: CreateOptions, fan: FanOut, { manifests, database,
     if (!(error instanceof Failure) || error.id !== 'stack.scratch-failed') throw error;
     return { scratch: null, reason: error.reason };
   };
-  const place = await stack.openScratch(format, facts, signal).catch(notHere);
+  const place = await options.source.openScratch(format, facts, signal).catch(notHere);
   let missing = place.scratch === null ? place.reason : null;
   if (place.scratch !== null) {
     const { scratch } = place;
@@ -332,7 +334,7 @@ async function prove(options: CreateOptions, fan: FanOut, { manifests, database,
     }
   }
   if (missing !== null) {
-    await stack.readDump(format, data(), signal);
+    await options.source.readDump(format, data(), signal);
     // Of what an engine holds there is nothing to read.
     Object.assign(content, { level: format === 'engine' ? 1 : 2, missing });
   }

@@ -124,6 +124,9 @@ export interface MediaStream extends SourceStream {
   files: Promise<MediaFile[]>;
 }
 
+/** Where the copy of a database comes from, and where it is tried. */
+export type DatabaseSource = Pick<Stack, 'dumpDatabase' | 'openScratch' | 'readDump'>;
+
 /** A database server of its own that is thrown away; of the same major version as the homeserver's. */
 export interface ScratchDatabase extends Snapshot {
   /** Loads zstd frames as `DatabaseDump` gives them, to the end. Throws `backup.unreadable` with what the loader said. */

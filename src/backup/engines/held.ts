@@ -1,7 +1,7 @@
 import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Failure } from '../../failures/failure.ts';
-import type { DatabaseDump, Snapshot, Stack } from '../../stack/stack.ts';
+import type { DatabaseDump, DatabaseSource, Snapshot } from '../../stack/stack.ts';
 import { ownOutput } from '../../stack/stream.ts';
 import type { Tell } from '../progress.ts';
 import { Barman } from './barman.ts';
@@ -46,10 +46,10 @@ const noView: Snapshot = {
   close: () => Promise.resolve(),
 };
 
-/** The same place, but for its database: that is copied by the engine, and what a backup has of it is the record of that copy. */
-export function heldByEngine(stack: Stack, engine: Engine, tell: Tell): Stack {
+/** A database that the engine copies: what a backup has of it is the record of that copy. */
+export function heldByEngine(engine: Engine, tell: Tell): DatabaseSource {
   let label = '';
-  const instead: Pick<Stack, 'dumpDatabase' | 'openScratch' | 'readDump'> = {
+  return {
     async dumpDatabase(signal): Promise<DatabaseDump> {
       tell(`${engine.name} copies the database`);
       const made = await backUpByEngine(engine, signal);
@@ -72,11 +72,4 @@ export function heldByEngine(stack: Stack, engine: Engine, tell: Tell): Stack {
       }),
     readDump: (_format, data) => pipeline(data, new Writable({ write: (_chunk, _encoding, done) => done() })),
   };
-  return new Proxy(stack, {
-    get: (target, key) => {
-      if (key in instead) return instead[key as keyof typeof instead];
-      const value: unknown = Reflect.get(target, key, target);
-      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
-    },
-  });
 }
