@@ -9,10 +9,9 @@ import { openClient } from '../../kit/client.ts';
 import { startProxy, type FaultAction, type Proxy } from '../../kit/proxy.ts';
 import { startSynapse, type Account, type Synapse } from '../../kit/synapse.ts';
 import { allCommands } from '../../src/commands/all.ts';
-import { tokenise } from '../../src/commands/grammar/tokenise.ts';
 import { Reloadable } from '../../src/config/reloadable.ts';
 import { openCore, type Core } from '../../src/core.ts';
-import type { ShellMessage } from '../../src/terminal/session.ts';
+import { runLine, type ShellReply } from './support/core-shell.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
 import { confirmKeys } from './support/keys.ts';
 import { openWebhook, type Webhook } from './support/webhook.ts';
@@ -88,21 +87,7 @@ function host(): string {
   });
 }
 
-type Reply = Extract<ShellMessage, { type: 'reply' }>;
-
-/** Runs a line as the shell does, with yes to every prompt. */
-async function run(line: string): Promise<Reply> {
-  const tokens = tokenise(line);
-  if (!Array.isArray(tokens)) throw new Error(line);
-  const session = core.session();
-  let reply: Reply | undefined;
-  for await (const message of session.run({ words: tokens.map((token) => token.value), items: null, secrets: {} })) {
-    if (message.type === 'prompt') await session.decide(message.jobId, true);
-    if (message.type === 'reply') reply = message;
-  }
-  if (reply === undefined) throw new Error('no reply');
-  return reply;
-}
+const run = (line: string): Promise<ShellReply> => runLine(core, line);
 
 /** The account as another admin sees it, past the proxy and past the code under test. */
 async function look(userId: string): Promise<{ deactivated: boolean; displayname: string | null } | null> {

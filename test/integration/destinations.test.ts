@@ -24,11 +24,10 @@ import { startProxy, type Proxy, type ProxiedRequest } from '../../kit/proxy.ts'
 import { startS3, type S3 } from '../../kit/s3.ts';
 import { startSynapse, type Account, type Synapse } from '../../kit/synapse.ts';
 import { signRecord } from '../../src/backup/manifest.ts';
-import { tokenise } from '../../src/commands/grammar/tokenise.ts';
 import { Reloadable } from '../../src/config/reloadable.ts';
 import { openCore, type Core } from '../../src/core.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
-import type { ShellMessage } from '../../src/terminal/session.ts';
+import { runLine, type ShellReply } from './support/core-shell.ts';
 import { canMount, withMounts } from './support/namespace.ts';
 
 /** One homeserver, a folder and a bucket: what each has is read on the disk, past the code under test. */
@@ -118,19 +117,9 @@ async function upload(content: string | Buffer): Promise<void> {
   });
 }
 
-type Reply = Extract<ShellMessage, { type: 'reply' }>;
-
 /** Yes to every prompt; nobody else is asked. */
-async function steward(line: string): Promise<Reply & { said: string }> {
-  const tokens = tokenise(line);
-  if (!Array.isArray(tokens)) throw new Error(line);
-  const session = core.session();
-  let reply: Reply | undefined;
-  for await (const message of session.run({ words: tokens.map(({ value }) => value), items: null, secrets: {}, breakGlass: 'test' })) {
-    if (message.type === 'prompt') await session.decide(message.jobId, true);
-    if (message.type === 'reply') reply = message;
-  }
-  if (reply === undefined) throw new Error('no reply');
+async function steward(line: string): Promise<ShellReply & { said: string }> {
+  const reply = await runLine(core, line, { breakGlass: 'test' });
   return { ...reply, said: JSON.stringify(reply.parts) };
 }
 

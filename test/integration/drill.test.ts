@@ -14,7 +14,8 @@ import { signRecord } from '../../src/backup/manifest.ts';
 import { openCore, type Core } from '../../src/core.ts';
 import type { ShellMessage } from '../../src/terminal/session.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
-import { RestoreWorld, type ShellReply } from './support/restore-world.ts';
+import type { ShellReply } from './support/core-shell.ts';
+import { RestoreWorld } from './support/restore-world.ts';
 import { until } from './support/until.ts';
 
 /** Stored backups that are opened again: loaded, compared, and a homeserver started on them. */

@@ -7,13 +7,13 @@ import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import { ensureAge, makeAgeKey } from '../../kit/age.ts';
+import { openClient } from '../../kit/client.ts';
 import { startS3, type S3 } from '../../kit/s3.ts';
 import { startSynapse, type Account, type Synapse } from '../../kit/synapse.ts';
-import { tokenise } from '../../src/commands/grammar/tokenise.ts';
 import { Reloadable } from '../../src/config/reloadable.ts';
 import { openCore, type Core } from '../../src/core.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
-import type { ShellMessage } from '../../src/terminal/session.ts';
+import { runLine, type ShellReply } from './support/core-shell.ts';
 
 /** All media, and not only the new ones: missing files are told every night, rotten ones once a month; packs die and are made anew. */
 
@@ -68,31 +68,12 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-async function upload(content: string): Promise<string> {
-  const answer = await fetch(`${synapse.url}/_matrix/media/v3/upload?filename=file.txt`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${alice.accessToken}`, 'content-type': 'text/plain' },
-    body: content,
-  });
-  return ((await answer.json()) as { content_uri: string }).content_uri.split('/').at(-1) ?? '';
-}
+const upload = async (content: string): Promise<string> =>
+  (await openClient({ ...alice, url: synapse.url }).upload(content, 'text/plain', 'file.txt')).split('/').at(-1) ?? '';
 
 const fileOf = (id: string): string => join(synapse.mediaPath, 'local_content', id.slice(0, 2), id.slice(2, 4), id.slice(4));
 
-type Reply = Extract<ShellMessage, { type: 'reply' }>;
-
-async function steward(line: string): Promise<Reply> {
-  const tokens = tokenise(line);
-  if (!Array.isArray(tokens)) throw new Error(line);
-  const session = core.session();
-  let reply: Reply | undefined;
-  for await (const message of session.run({ words: tokens.map(({ value }) => value), items: null, secrets: {}, breakGlass: 'test' })) {
-    if (message.type === 'prompt') await session.decide(message.jobId, true);
-    if (message.type === 'reply') reply = message;
-  }
-  if (reply === undefined) throw new Error('no reply');
-  return reply;
-}
+const steward = (line: string): Promise<ShellReply> => runLine(core, line, { breakGlass: 'test' });
 
 interface Made {
   id: string;

@@ -9,6 +9,7 @@ import { startSynapse, type Synapse } from '../../kit/synapse.ts';
 import { Reloadable } from '../../src/config/reloadable.ts';
 import { openCore, type Core } from '../../src/core.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
+import { runLine } from './support/core-shell.ts';
 import { RestoreWorld } from './support/restore-world.ts';
 import { until } from './support/until.ts';
 
@@ -82,13 +83,8 @@ afterAll(async () => {
 
 async function steward(...words: string[]) {
   core ??= await openCore(new Reloadable(join(world.dir, 'clone.yaml'), {}), silentLog);
-  const session = core.session();
   const identity = readFileSync(join(world.dir, 'admin.key'), 'utf8');
-  for await (const message of session.run({ words, items: null, secrets: { identity }, breakGlass: 'test' })) {
-    if (message.type === 'prompt') await session.decide(message.jobId, true);
-    if (message.type === 'reply') return message;
-  }
-  throw new Error('no reply');
+  return runLine(core, words, { secrets: { identity }, breakGlass: 'test' });
 }
 
 const prepare = (...words: string[]) => steward('restore', 'prepare', backup, '--yes', '--signer', signer, '--as-clone', ...words);

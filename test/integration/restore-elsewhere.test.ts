@@ -9,6 +9,7 @@ import { startSynapse, type Synapse } from '../../kit/synapse.ts';
 import { Reloadable } from '../../src/config/reloadable.ts';
 import { openCore, type Core } from '../../src/core.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
+import { runLine } from './support/core-shell.ts';
 import { RestoreWorld } from './support/restore-world.ts';
 import { until } from './support/until.ts';
 
@@ -75,12 +76,7 @@ afterAll(async () => {
 
 async function steward(words: string[], secrets: Record<string, string> = {}) {
   if (core === null) throw new Error('no core');
-  const session = core.session();
-  for await (const message of session.run({ words, items: null, secrets, breakGlass: 'test' })) {
-    if (message.type === 'prompt') await session.decide(message.jobId, true);
-    if (message.type === 'reply') return message;
-  }
-  throw new Error('no reply');
+  return runLine(core, words, { secrets, breakGlass: 'test' });
 }
 
 test('is the old server again: accounts, sessions, media and signing key', async () => {

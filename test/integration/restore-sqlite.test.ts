@@ -10,10 +10,9 @@ import { synapseControl, type SynapseControl } from '../../kit/synapse-control.t
 import { startSynapse, type Synapse } from '../../kit/synapse.ts';
 import { signingKey } from '../../src/backup/keys.ts';
 import { signRecord, type Manifest } from '../../src/backup/manifest.ts';
-import { tokenise } from '../../src/commands/grammar/tokenise.ts';
 import { Reloadable } from '../../src/config/reloadable.ts';
 import { openCore, type Core } from '../../src/core.ts';
-import type { ShellMessage } from '../../src/terminal/session.ts';
+import { runLine, type ShellReply } from './support/core-shell.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
 import { hasSmallDisks, SmallDisk } from './support/small-disk.ts';
 import { until } from './support/until.ts';
@@ -74,17 +73,8 @@ async function answers(): Promise<boolean> {
   );
 }
 
-async function steward(line: string, secrets: Record<string, string> = {}) {
-  const tokens = tokenise(line);
-  if (!Array.isArray(tokens)) throw new Error(line);
-  const session = core.session();
-  let reply: Extract<ShellMessage, { type: 'reply' }> | undefined;
-  for await (const message of session.run({ words: tokens.map(({ value }) => value), items: null, secrets, breakGlass: 'test' })) {
-    if (message.type === 'prompt') await session.decide(message.jobId, true);
-    if (message.type === 'reply') reply = message;
-  }
-  return reply;
-}
+const steward = (line: string, secrets: Record<string, string> = {}): Promise<ShellReply> =>
+  runLine(core, line, { secrets, breakGlass: 'test' });
 
 /** Rows of the tables that people write to, by SQLite itself. */
 function oracle(file = 'homeserver.db'): string {
@@ -121,7 +111,7 @@ test('prepares, cuts over, goes back and finishes, by the key of an admin alone'
   const identity = readFileSync(join(dir, 'admin.key'), 'utf8');
   const prepared = await steward('restore prepare latest --yes', { identity });
   expect(prepared).toMatchObject({ outcome: 'done' });
-  const { id } = prepared?.result as { id: string };
+  const { id } = prepared.result as { id: string };
   expect(oracle()).toBe(now);
   expect(oracle(`homeserver.db.restore-${id}`)).toBe(then);
   expect(await steward('restore cutover latest')).toMatchObject({ outcome: 'done' });
@@ -141,7 +131,7 @@ test('prepares, cuts over, goes back and finishes, by the key of an admin alone'
 (hasSmallDisks ? test : test.skip)('a full disk is seen before, and where it fills meanwhile nothing is left', async () => {
   const identity = readFileSync(join(dir, 'admin.key'), 'utf8');
   const now = oracle();
-  const said = async (): Promise<string> => JSON.stringify((await steward('restore prepare latest --yes', { identity }))?.parts);
+  const said = async (): Promise<string> => JSON.stringify((await steward('restore prepare latest --yes', { identity })).parts);
   disk?.fillTo(1 << 20);
   expect(await said()).toMatch(/has 1\.\d MB free, and about \d+(\.\d)? MB are needed \(restore\.no-space\)/);
   // As if the copy were as small as its manifest says.

@@ -7,14 +7,11 @@ import { stringify } from 'yaml';
 import { sql, startPostgres, type Database, type Postgres } from '../../../kit/postgres.ts';
 import { synapseControl, type SynapseControl } from '../../../kit/synapse-control.ts';
 import { startSynapse, type Account, type Synapse } from '../../../kit/synapse.ts';
-import { tokenise } from '../../../src/commands/grammar/tokenise.ts';
 import { Reloadable } from '../../../src/config/reloadable.ts';
 import { openCore, type Core } from '../../../src/core.ts';
-import type { ShellMessage } from '../../../src/terminal/session.ts';
 import { silentLog } from '../../../src/telemetry/log.ts';
+import { runLine, type ShellReply } from './core-shell.ts';
 import { until } from './until.ts';
-
-export type ShellReply = Extract<ShellMessage, { type: 'reply' }>;
 
 /** A real Synapse on a real PostgreSQL that Steward may stop and start, and a Steward with a role of its own there. */
 export class RestoreWorld {
@@ -108,16 +105,7 @@ export class RestoreWorld {
 
   /** A line as in the shell, with yes to every prompt, and without anybody's approval. */
   async steward(line: string, secrets: Record<string, string> = {}): Promise<ShellReply> {
-    const tokens = tokenise(line);
-    if (!Array.isArray(tokens)) throw new Error(line);
-    const session = (await this.core()).session();
-    let reply: ShellReply | undefined;
-    for await (const message of session.run({ words: tokens.map((token) => token.value), items: null, secrets, breakGlass: 'test' })) {
-      if (message.type === 'prompt') await session.decide(message.jobId, true);
-      if (message.type === 'reply') reply = message;
-    }
-    if (reply === undefined) throw new Error('no reply');
-    return reply;
+    return runLine(await this.core(), line, { secrets, breakGlass: 'test' });
   }
 
   /** @returns the media id */
