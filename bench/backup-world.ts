@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { ensureAge, makeAgeKey } from '../kit/age.ts';
+import { ageRecipient, ensureAge, makeAgeKey } from '../kit/age.ts';
 import { ensurePostgres, sql } from '../kit/postgres.ts';
 import { run } from '../kit/process.ts';
 import type { Program } from './program.ts';
@@ -49,8 +49,8 @@ export async function openBackups(world: World, settings: Readonly<Record<string
   const { database, synapse, scratch } = world;
   const disk = join(scratch, 'disk');
   const key = join(scratch, 'my.key');
-  rmSync(key, { force: true });
-  const recipient = await makeAgeKey(key);
+  // One for the whole world: other recipients are not taken before somebody accepts them.
+  const recipient = existsSync(key) ? await ageRecipient(key) : await makeAgeKey(key);
   const env = {
     PGPASSWORD: database.password,
     STEWARD_STACK__HOMESERVER_CONFIG: JSON.stringify([synapse.configPath]),

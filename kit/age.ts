@@ -10,6 +10,11 @@ export async function ensureAge(progress: Progress = toStderr): Promise<void> {
 /** Writes a fresh key as `age-keygen` does. Returns the recipient that files are encrypted to. */
 export async function makeAgeKey(path: string): Promise<string> {
   await run(['age-keygen', '-o', path]);
+  return ageRecipient(path);
+}
+
+/** The recipient of the key in a file. */
+export async function ageRecipient(path: string): Promise<string> {
   return (await run(['age-keygen', '-y', path])).trim();
 }
 

@@ -7,7 +7,7 @@ import type { DatabaseDump, DatabaseSource, DatabaseFacts, Stack, StackFacts } f
 import { ownOutput } from '../stack/stream.ts';
 import type { BackupStore, EpochRow, PackRow } from '../store/backups.ts';
 import type { Log } from '../telemetry/log.ts';
-import type { FileKey } from './age.ts';
+import type { FileKey } from './age-payload.ts';
 import type { Destination, Stored } from './destinations/destination.ts';
 import { FanOut, type Lost } from './fan-out.ts';
 import type { EpochKeys } from './keys.ts';

@@ -1,9 +1,9 @@
 import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { Decrypter, Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption';
 import type { Clock } from '../clock.ts';
 import { Secret } from '../config/secret.ts';
+import { ageLibrary } from '../secrets/age-library.ts';
 import type { BackupStore, EpochRow } from '../store/backups.ts';
 import type { Recipients } from './recipients.ts';
 
@@ -51,6 +51,7 @@ export class EpochKeys {
       await this.#openOwn(found);
       return found;
     }
+    const { generateX25519Identity, identityToRecipient } = await ageLibrary();
     const identity = await generateX25519Identity();
     const recipient = await identityToRecipient(identity);
     const name = epochs.length === 0 ? month : `${month}-${epochs.length + 1}`;
@@ -112,6 +113,7 @@ export class EpochKeys {
   async #openOwn(epoch: EpochRow): Promise<void> {
     const { identity } = this.#settings;
     if (identity === undefined) return;
+    const { identityToRecipient } = await ageLibrary();
     const confirmed = this.recipients.confirmed();
     for (const line of identitiesIn(identity)) {
       const recipient = await identityToRecipient(line);
@@ -123,6 +125,7 @@ export class EpochKeys {
 
 /** The private half of an epoch as it is stored: an age file that each of the recipients opens. */
 async function sealEpoch(recipient: string, identity: Secret, recipients: readonly string[]): Promise<Buffer> {
+  const { Encrypter } = await ageLibrary();
   const encrypter = new Encrypter();
   for (const admin of recipients) encrypter.addRecipient(admin);
   return Buffer.from(await encrypter.encrypt(`# key of an epoch, ${recipient}\n${identity.reveal()}\n`));
@@ -133,6 +136,7 @@ export async function epochIdentities(
   identity: Secret,
   epochs: readonly { name: string; recipient: string; sealed: Uint8Array }[],
 ): Promise<Map<string, Secret>> {
+  const { Decrypter, identityToRecipient } = await ageLibrary();
   const decrypter = new Decrypter();
   for (const line of identitiesIn(identity)) decrypter.addIdentity(line);
   const opened = new Map<string, Secret>();

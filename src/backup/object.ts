@@ -1,10 +1,11 @@
 import { Failure } from '../failures/failure.ts';
 import { buffer, inBlocks, type Arrived, type SourceStream, type StreamProof } from '../stack/stream.ts';
 import { inThread } from '../stack/thread.ts';
-import { damaged, headerOf, newFileKey, type FileKey } from './age.ts';
+import { newFileKey } from './age-header.ts';
+import { damaged, headerOf, type FileKey } from './age-payload.ts';
 import type { Destination, Stored } from './destinations/destination.ts';
 import type { OpenedInThread } from './open-worker.ts';
-import { open, seal, type Opened } from './seal.ts';
+import { open, seal } from './seal.ts';
 
 export interface SealedObject {
   stored: Stored;
@@ -63,7 +64,7 @@ async function* sealing(data: AsyncIterable<Uint8Array>, fileKey: FileKey): Asyn
 export async function* opened(
   chunks: AsyncIterable<Uint8Array>,
   keyOf: (header: Buffer) => Promise<Uint8Array | null>,
-): AsyncGenerator<Uint8Array, Opened> {
+): AsyncGenerator<Uint8Array, Arrived> {
   const { first, all, end } = await begun(chunks);
   try {
     const header = isSmall(first) ? null : headerOf(Buffer.from(first));

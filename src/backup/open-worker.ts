@@ -1,9 +1,10 @@
 import { Failure } from '../failures/failure.ts';
+import type { Arrived } from '../stack/stream.ts';
 import { serveThread } from '../stack/thread.ts';
-import { open, type Opened } from './seal.ts';
+import { open } from './seal.ts';
 
 /** A failure does not keep its class on the way out of a thread. */
-export type OpenedInThread = Opened | { damaged: string };
+export type OpenedInThread = Arrived | { damaged: string };
 
 await serveThread<Uint8Array, Uint8Array, OpenedInThread>(async function* (key, chunks) {
   try {

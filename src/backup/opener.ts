@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Secret } from '../config/secret.ts';
 import { Failure } from '../failures/failure.ts';
-import { keyByIdentities } from './age.ts';
+import { keyByIdentities } from './age-header.ts';
 import type { Destination } from './destinations/destination.ts';
 import type { Manifest } from './manifest.ts';
 import type { SealedEpoch } from './unlocks.ts';

@@ -1,7 +1,7 @@
 import { createHmac, type KeyObject } from 'node:crypto';
-import { identityToRecipient } from 'age-encryption';
 import type { Clock } from '../clock.ts';
 import { Failure } from '../failures/failure.ts';
+import { ageLibrary } from '../secrets/age-library.ts';
 import { encryptTo } from '../secrets/age.ts';
 import type { BackupRecipient, BackupRecipients } from '../store/backup-recipients.ts';
 import { identitiesIn, type KeySettings } from './keys.ts';
@@ -51,7 +51,9 @@ export class Recipients {
   /** Those whose keys are mounted: Steward opens by itself what is sealed to them. */
   async own(): Promise<string[]> {
     const { identity } = this.#settings;
-    return identity === undefined ? [] : Promise.all(identitiesIn(identity).map((line) => identityToRecipient(line)));
+    if (identity === undefined) return [];
+    const { identityToRecipient } = await ageLibrary();
+    return Promise.all(identitiesIn(identity).map((line) => identityToRecipient(line)));
   }
 
   /** A change of the configuration that waits for its approval, or null. */

@@ -1,5 +1,5 @@
 import { Tally, type Arrived } from '../stack/stream.ts';
-import { ageDecrypt, ageEncrypt, type FileKey } from './age.ts';
+import { ageDecrypt, ageEncrypt, type FileKey } from './age-payload.ts';
 
 /** The age file of what comes, and at its end what that was: a sink's own count and hash. */
 export async function* seal(chunks: AsyncIterable<Uint8Array>, fileKey: FileKey): AsyncGenerator<Uint8Array, Arrived> {
@@ -8,21 +8,19 @@ export async function* seal(chunks: AsyncIterable<Uint8Array>, fileKey: FileKey)
   return tally.arrived();
 }
 
-/** What an object was as it was stored, and what it holds. */
-export interface Opened {
-  stored: Arrived;
-  content: Arrived;
-}
-
-/** What an age file holds, and at its end what both were. @throws as `ageDecrypt` */
+/**
+ * What an age file holds, and at its end what that was. What is stored is authenticated by age, chunk by chunk: a hash of it
+ * would show nothing more.
+ *
+ * @throws as `ageDecrypt`
+ */
 export async function* open(
   chunks: AsyncIterable<Uint8Array>,
   keyOf: (header: Buffer) => Promise<Uint8Array | null>,
-): AsyncGenerator<Uint8Array, Opened> {
-  const stored = new Tally();
-  const content = new Tally();
-  yield* counted(ageDecrypt(counted(chunks, stored), keyOf), content);
-  return { stored: stored.arrived(), content: content.arrived() };
+): AsyncGenerator<Uint8Array, Arrived> {
+  const tally = new Tally();
+  yield* counted(ageDecrypt(chunks, keyOf), tally);
+  return tally.arrived();
 }
 
 async function* counted(chunks: AsyncIterable<Uint8Array>, tally: Tally): AsyncGenerator<Uint8Array> {

@@ -1,7 +1,7 @@
-import { armor, Decrypter, generateX25519Identity, identityToRecipient } from 'age-encryption';
 import type { Clock } from '../clock.ts';
 import { Secret } from '../config/secret.ts';
 import { Failure } from '../failures/failure.ts';
+import { ageLibrary } from '../secrets/age-library.ts';
 import { identitiesIn } from './keys.ts';
 
 /** The private half of an epoch as it is stored: an age file that the admins can open. */
@@ -20,6 +20,8 @@ export interface UnlockRequest {
   epochs: readonly SealedEpoch[];
   /** What the answer is to be sealed to; its other half is in this process alone, and goes with the request. */
   recipient: string;
+  /** What an admin types to answer, with `my.key` as the file of their identity. */
+  lines: string;
   /** Milliseconds since the epoch. */
   until: number;
 }
@@ -77,6 +79,7 @@ export class Unlocks {
       if (isCancelled()) throw new Failure('job.cancelled', { attempted });
     };
     assertWanted();
+    const { generateX25519Identity, identityToRecipient } = await ageLibrary();
     const identity = await generateX25519Identity();
     const recipient = await identityToRecipient(identity);
     const until = this.#clock.now() + within;
@@ -86,7 +89,8 @@ export class Unlocks {
       opened = identities;
       answered.abort();
     };
-    const request: UnlockRequest = { jobId, what, epochs, recipient, until };
+    const lines = await unlockLines(epochs, recipient);
+    const request: UnlockRequest = { jobId, what, epochs, recipient, lines, until };
     this.#waiting.set(jobId, { ...request, identity: new Secret(identity), resolve });
     try {
       this.asked(request);
@@ -111,6 +115,7 @@ export class Unlocks {
     const request = this.#waiting.get(jobId);
     if (request === undefined) throw new Failure('backup.nothing-to-unlock', { attempted: `unlock the job ${jobId}` });
     const wrong = (reason: string): Failure => new Failure('backup.wrong-unlock', { attempted: `unlock the job ${jobId}`, reason });
+    const { armor, Decrypter, identityToRecipient } = await ageLibrary();
     const decrypter = new Decrypter();
     decrypter.addIdentity(request.identity.reveal());
     let file: Uint8Array;
@@ -135,8 +140,8 @@ export class Unlocks {
   }
 }
 
-/** What an admin types to answer a request, with `my.key` as the file of their identity. */
-export function unlockLines({ epochs, recipient }: Pick<UnlockRequest, 'epochs' | 'recipient'>): string {
+async function unlockLines(epochs: readonly SealedEpoch[], recipient: string): Promise<string> {
+  const { armor } = await ageLibrary();
   const opens = epochs.map(({ sealed }) => `age -d -i my.key <<'END'\n${armor.encode(sealed).trim()}\nEND`);
   const sealing = `age -a -r ${recipient}`;
   const [only] = opens;

@@ -160,7 +160,7 @@ export async function openWhole(
  */
 export async function* openedWhole(
   destination: Destination,
-  object: Pick<ManifestObject, 'name' | 'stored' | 'source'>,
+  object: Pick<ManifestObject, 'name' | 'source'>,
   keyOf: (header: Buffer) => Promise<Buffer | null>,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
@@ -170,8 +170,8 @@ export async function* openedWhole(
       yield chunk;
     }
   }
-  const { stored, content } = yield* opened(chunks(), keyOf);
-  if (stored.sha256 !== object.stored.sha256 || content.sha256 !== object.source.sha256) throw changed(destination, object.name);
+  const content = yield* opened(chunks(), keyOf);
+  if (content.sha256 !== object.source.sha256) throw changed(destination, object.name);
 }
 
 const changed = (destination: Destination, name: string): Failure =>

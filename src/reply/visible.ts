@@ -1,14 +1,13 @@
 // C0 and C1 controls, soft hyphen, bidi marks and overrides, zero-width characters, line separators, tags, variation fillers.
 const invisible =
   /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb]|[\u{e0000}-\u{e007f}]/gu;
-const loneSurrogate = /\p{Surrogate}/gu;
 
 /** The text as it may be shown on one line: no control, bidi or zero-width characters, line breaks as spaces. */
 export function visible(text: string): string {
   return text
     .replace(/[\r\n\t]+/g, ' ')
     .replace(invisible, '')
-    .replace(loneSurrogate, '\ufffd');
+    .toWellFormed();
 }
 
 /** A name that somebody chose, cut at `limit` characters. */

@@ -1,13 +1,14 @@
 import { createHash } from 'node:crypto';
-import { armor, Encrypter } from 'age-encryption';
 import type { AgeRecipients } from '../store/age-recipients.ts';
+import { ageLibrary } from './age-library.ts';
 import type { Rung } from './ladder.ts';
 
 /** Why a text is no recipient of age (https://age-encryption.org/v1), or null when it is one; the checksum is looked at. */
-export function recipientMistake(text: string): string | null {
+export async function recipientMistake(text: string): Promise<string | null> {
   if (/^age-secret-key-/iu.test(text)) return 'it is the secret key; the recipient is the line that starts with age1';
   if (/^ssh-/u.test(text)) return 'SSH keys are not taken; `age-keygen` makes a key of age';
   if (!text.startsWith('age1')) return 'a recipient of age starts with age1';
+  const { Encrypter } = await ageLibrary();
   try {
     new Encrypter().addRecipient(text);
     return null;
@@ -23,6 +24,7 @@ export function fingerprint(recipient: string): string {
 
 /** A text encrypted to one recipient, as an armored file that `age -d` opens. */
 export async function encryptTo(recipient: string, text: string): Promise<string> {
+  const { armor, Encrypter } = await ageLibrary();
   const encrypter = new Encrypter();
   encrypter.addRecipient(recipient);
   return armor.encode(await encrypter.encrypt(text));

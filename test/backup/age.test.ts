@@ -3,7 +3,8 @@ import { createHash, randomBytes } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { Decrypter, Encrypter, generateHybridIdentity, generateX25519Identity, identityToRecipient } from 'age-encryption';
-import { ageDecrypt, ageEncrypt, keyByIdentities, newFileKey } from '../../src/backup/age.ts';
+import { keyByIdentities, newFileKey } from '../../src/backup/age-header.ts';
+import { ageDecrypt, ageEncrypt } from '../../src/backup/age-payload.ts';
 import { Secret } from '../../src/config/secret.ts';
 
 /** Around each boundary of age's chunks of 64 KiB. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { unlockLines, type UnlockRequest } from '../../backup/unlocks.ts';
+import type { UnlockRequest } from '../../backup/unlocks.ts';
 import { Failure } from '../../failures/failure.ts';
 import { code, text, type Part } from '../../reply/parts.ts';
 import type { Reply } from '../../reply/reply.ts';
@@ -84,7 +84,7 @@ export function unlockParts(request: UnlockRequest): Part[] {
       { code: 'my.key' },
       ', is:',
     ),
-    code(unlockLines(request)),
+    code(request.lines),
     text(
       'Send what it prints in a code block under ',
       { command: `backup unlock ${jobId}` },

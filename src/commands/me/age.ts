@@ -79,7 +79,7 @@ export const meAge = defineWrite({
   result: z.object({ person: z.string(), recipient: z.string().nullable(), fingerprint: z.string().nullable() }),
   examples: ['me age age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kudz2lsxq8t4gnh', 'me age --remove'],
 
-  plan(ctx, args) {
+  async plan(ctx, args) {
     const attempted = args.remove ? 'remove your age key' : 'register your age key';
     const person = personOf(ctx, attempted);
     const known = ctx.recipients.of(person)?.recipient ?? null;
@@ -87,18 +87,18 @@ export const meAge = defineWrite({
     if (recipient === null && args.recipient.length > 0)
       throw new Failure('usage.extra-argument', { attempted, reason: '`--remove` takes no key' });
     if (recipient === null && known === null) throw new Failure('me.no-age-key', { attempted });
-    const mistake = recipient === null ? null : recipientMistake(recipient);
+    const mistake = recipient === null ? null : await recipientMistake(recipient);
     if (mistake !== null)
       throw new Failure('usage.invalid-value', { attempted, reason: mistake, hint: '`age-keygen -y key.txt` prints it.' });
     const named = (key: string) => [{ code: key }, ` (${fingerprint(key)})`];
-    return Promise.resolve({
+    return {
       targets: [{ id: person }],
       changes: [
         recipient === null ? [`encrypt nothing to ${person} any more`] : [`encrypt secrets for ${person} to `, ...named(recipient)],
         ...(known === null || known === recipient ? [] : [['no longer to ', ...named(known)]]),
       ],
       data: { person, recipient } satisfies Data,
-    });
+    };
   },
 
   run(ctx, data: Data) {

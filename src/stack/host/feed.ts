@@ -4,7 +4,7 @@ import { finished, pipeline } from 'node:stream/promises';
 import { createZstdDecompress } from 'node:zlib';
 import { Failure } from '../../failures/failure.ts';
 import { release, toldApart, type Producer } from '../stream.ts';
-import { hasProgram } from './programs.ts';
+import { hasProgram, inLargePieces } from './programs.ts';
 
 const saidAtMost = 2000;
 const through = '{ zstd -q -d -c; echo "zstd $?" >&3; } | { "$@"; echo "reader $?" >&3; }';
@@ -28,7 +28,7 @@ export async function feedDecompressed({
   explain?: (said: string) => Failure | null;
 }): Promise<void> {
   const zstd = await hasProgram('zstd');
-  const child = spawn('/bin/sh', ['-c', zstd ? through : alone, 'sh', ...reader.command], {
+  const child = spawn('/bin/sh', ['-c', zstd ? through : alone, 'sh', ...(await inLargePieces(reader.command))], {
     env: { ...process.env, ...reader.env },
     stdio: ['pipe', 'ignore', 'pipe', 'pipe'],
     // A group of its own, so that all stages can be ended together.

@@ -26,7 +26,7 @@ import { logsOf, missingControl, restartComponent, startComponent, statusOf, sto
 import { HostRestores } from './restore.ts';
 import { tarOfMedia } from './media.ts';
 import { connect, factsOf, majorOf, onServer, openSnapshot, powersOf, type Access } from './postgres.ts';
-import { dumpProgram, hasProgram, postgresPrograms } from './programs.ts';
+import { dumpProgram, hasProgram, inLargePieces, postgresPrograms } from './programs.ts';
 import { dumpProgress } from './dump-progress.ts';
 import { feedDecompressed } from './feed.ts';
 import { startScratchPostgres } from './scratch-postgres.ts';
@@ -185,11 +185,9 @@ export class HostStack implements Stack {
       `--snapshot=${snapshot.id}`,
     ];
     const { host, port, user, name, password } = access;
-    // By itself pg_dump writes 4 KiB at a time.
-    const dump = (await hasProgram('stdbuf')) ? (['stdbuf', '-o64K', program] as const) : ([program] as const);
     const producer = {
       name: 'pg_dump',
-      command: [...dump, ...options, '-h', host, '-p', String(port), '-U', user, '-d', name] as const,
+      command: await inLargePieces([program, ...options, '-h', host, '-p', String(port), '-U', user, '-d', name]),
       env: { PGAPPNAME: dumpName, ...(password === null ? {} : { PGPASSWORD: password.reveal() }) },
     };
     const stream = compressedOutput(producer, zstd, signal);

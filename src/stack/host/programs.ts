@@ -16,6 +16,11 @@ export async function hasProgram(name: string): Promise<boolean> {
   return false;
 }
 
+/** A command that reads and writes 64 KiB at a time where `stdbuf` is: by themselves PostgreSQL's programs move 4 KiB. */
+export async function inLargePieces(command: readonly [string, ...string[]]): Promise<[string, ...string[]]> {
+  return (await hasProgram('stdbuf')) ? ['stdbuf', '-i64K', '-o64K', ...command] : [...command];
+}
+
 /**
  * Folder of PostgreSQL's programs of a major version, as Debian and PGDG lay them out, or the configured one.
  *

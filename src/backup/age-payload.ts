@@ -1,18 +1,18 @@
 import { createCipheriv, createDecipheriv, createSecretKey, hkdfSync, randomBytes, type KeyObject } from 'node:crypto';
-import { Decrypter, Encrypter } from 'age-encryption';
-import type { Secret } from '../config/secret.ts';
 import { Failure } from '../failures/failure.ts';
 import { release } from '../stack/stream.ts';
 
 /**
- * Files of age (age-encryption.org/v1): the header is the library's, the payload is node:crypto's, which is fifteen times
- * faster. The payload is chunks of 64 KiB under ChaCha20-Poly1305; the last one is marked, so that a cut is seen.
+ * The payload of files of age (age-encryption.org/v1) by node:crypto, which is fifteen times faster than the library:
+ * chunks of 64 KiB under ChaCha20-Poly1305, of which the last one is marked, so that a cut is seen.
  */
 
 const chunkSize = 65_536;
-const tagSize = 16;
+/** Bytes. */
+export const tagSize = 16;
 const sealedSize = chunkSize + tagSize;
-const nonceSize = 16;
+/** Bytes. */
+export const nonceSize = 16;
 /** Sealed chunks that are handed on together. */
 const together = 16;
 /** The header's last line is `--- ` and its authentication, 43 characters of base64. */
@@ -23,22 +23,6 @@ const headerAtMost = 65_536;
 export interface FileKey {
   header: Buffer;
   key: Buffer;
-}
-
-/** A new file key for these recipients (`age1…`). Throws TypeError for what is no recipient. */
-export async function newFileKey(recipients: readonly string[]): Promise<FileKey> {
-  let key = Buffer.alloc(0);
-  const encrypter = new Encrypter();
-  for (const recipient of recipients) encrypter.addRecipient(recipient);
-  encrypter.addRecipient({
-    wrapFileKey: (fileKey) => {
-      key = Buffer.from(fileKey);
-      return [];
-    },
-  });
-  const empty = await encrypter.encrypt(new Uint8Array(0));
-  // What follows the header of an empty file: its nonce, and one empty chunk's tag.
-  return { header: Buffer.from(empty.subarray(0, empty.length - nonceSize - tagSize)), key };
 }
 
 /** As an object: made of bytes for each chunk, it takes a third of the time of sealing. */
@@ -201,20 +185,6 @@ class ChunkOpener {
     this.#chunks += 1;
     this.#nonce.next();
   }
-}
-
-/** Finds the file key by identities (`AGE-SECRET-KEY-1…`). */
-export function keyByIdentities(identities: readonly Secret[]): (header: Buffer) => Promise<Buffer | null> {
-  return async (header) => {
-    const decrypter = new Decrypter();
-    for (const identity of identities) decrypter.addIdentity(identity.reveal());
-    try {
-      return Buffer.from(await decrypter.decryptHeader(header));
-    } catch (error) {
-      if ((error as Error).message.startsWith('no identity matched')) return null;
-      throw damaged('its header is not what was sealed');
-    }
-  };
 }
 
 /** The header with its last line, or null as long as it is not whole. */
