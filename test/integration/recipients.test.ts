@@ -1,12 +1,12 @@
-import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ensureAge, makeAgeKey } from '../../kit/age.ts';
 import { Homeserver } from './support/homeserver.ts';
 import { confirmKeys, openedBy, type ShownRecipient } from './support/keys.ts';
-import { bodyOf, resultOf } from './support/seat.ts';
+import { bodyOf, codeIn, resultOf } from './support/seat.ts';
 import type { Shown, Steward } from './support/steward.ts';
 
 /** Who can open backups: shown by the program `age`, and changed by an approval alone. */
@@ -45,8 +45,8 @@ const shell = async (...words: string[]): Promise<string> => (await steward.shel
 const json = async <T>(...words: string[]): Promise<T> => JSON.parse(await shell(...words, '--json')) as T;
 const recipients = async (): Promise<ShownRecipient[]> => (await json<{ recipients: ShownRecipient[] }>('backup', 'keys')).recipients;
 const doctor = async (): Promise<string> => /backups[^\n]*(?:\n\s[^\n]*)*/.exec(await shell('doctor'))?.[0] ?? '';
-const newest = (): string =>
-  readdirSync(disk())
+const newest = (place = disk()): string =>
+  readdirSync(place)
     .filter((name) => /^\d/.test(name))
     .sort()
     .at(-1) ?? '';
@@ -158,4 +158,63 @@ test('a mounted key shows by itself that it opens backups, once it is accepted',
   expect(bodyOf(await steward.alice.ask('!backup create'))).not.toContain('Not proven');
   expect(besideBackup(newest())).toContainEqual(['second']);
   expect((await steward.shell('backup', 'verify', 'latest', '--level', '2')).exit).toBe(0);
+});
+
+describe('in an encrypted room', () => {
+  let secure: Steward;
+  const safe = (): string => join(dir, 'safe');
+  const sealedTo = (recipient: string): Record<string, Record<string, unknown>> => ({
+    backup: { destinations: { safe: { directory: safe() } }, keys: { recipients: [recipient] } },
+  });
+
+  /** Makes a backup. @returns which of the keys opens its database, by the program `age` and what lies in its folder */
+  async function openersOfNext(): Promise<string[]> {
+    expect(resultOf(await secure.alice.ask('!backup create'))?.outcome).toBe('done');
+    return openersOfDatabase(newest(safe()));
+  }
+
+  function openersOfDatabase(id: string): string[] {
+    const [database = ''] = readdirSync(join(safe(), id, 'database'));
+    const epochs = readdirSync(join(safe(), id, 'keys')).filter((name) => name.startsWith('epoch-'));
+    return ['first', 'second'].filter((name) =>
+      epochs.some((epoch) => {
+        const half = openedBy(key(name), readFileSync(join(safe(), id, 'keys', epoch)));
+        if (half === null) return false;
+        writeFileSync(join(dir, 'half.key'), half, { mode: 0o600 });
+        return openedBy(join(dir, 'half.key'), readFileSync(join(safe(), id, 'database', database))) !== null;
+      }),
+    );
+  }
+
+  beforeAll(async () => {
+    secure = await home.steward({
+      encrypted: true,
+      config: {
+        stack: { homeserver_config: [home.synapse.configPath] },
+        approval: { countdown: '1s' },
+        ...sealedTo(first),
+      },
+    });
+  });
+
+  test('a change is approved by the code that another owner types, and not by ✅', async () => {
+    expect(await openersOfNext()).toEqual(['first']);
+    secure.configure(sealedTo(second));
+    await secure.reread();
+    const said = await secure.alice.say('!backup keys accept');
+    const prompt = await secure.alice.prompt(said);
+    expect(prompt.content['m.mentions']).toEqual({ user_ids: [home.userId('bob')] });
+    for (const recipient of [first, second]) expect(bodyOf(prompt)).toContain(recipient);
+
+    await secure.bob.react(prompt.event_id, '✅');
+    expect(resultOf(await secure.bob.answer(prompt.event_id))).toMatchObject({ error_id: 'approval.must-be-typed' });
+    expect(resultOf(await secure.alice.ask(`!approve ${codeIn(prompt)}`))).toMatchObject({ error_id: 'approval.own-request' });
+    expect(await openersOfNext()).toEqual(['first']);
+
+    await secure.bob.ask(`!approve ${codeIn(prompt)}`);
+    const done = await secure.alice.answer(said, 30_000);
+    expect(resultOf(done)).toMatchObject({ command: 'backup keys accept', outcome: 'done' });
+    expect(bodyOf(done)).toContain('asked by alice, approved by bob');
+    expect(await openersOfNext()).toEqual(['second']);
+  });
 });
