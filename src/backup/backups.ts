@@ -25,6 +25,7 @@ import { deadPacks } from './media-check.ts';
 import { dropDamaged } from './media.ts';
 import { namesInUse, removeBackups } from './prune.ts';
 import { putRescueSheet, rescueFacts, rescueText } from './rescue.ts';
+import type { Needed } from './room.ts';
 import { judge, type Judged, type Retention } from './retention.ts';
 import { scanDestination, type ScanReport } from './scan.ts';
 import { scriptsContent, scriptsSummary, type ScriptsContent } from './scripts/content.ts';
@@ -33,8 +34,8 @@ import { stewardContent, summaryOf } from './steward-content.ts';
 import { isTried, tryStored, type Trial } from './trial.ts';
 import { objectProofOf, openedWhole, readManifest, readProof, verifyObjects, type ObjectLevel } from './verify.ts';
 
-/** A dump is this much smaller than its database, at the least: what is certainly too little space is refused before. */
-const atLeastSmaller = 8;
+/** A dump is not smaller than its database by more than this: what is certainly too little space is refused before. */
+const atMostSmaller = 8;
 
 /** One of the two. */
 export interface DestinationSettings {
@@ -222,9 +223,23 @@ export class Backups {
     return this.list().find((row) => row.destination === destination.name) ?? null;
   }
 
-  /** Bytes that must be free for a backup to begin in a destination. */
-  needed(destination: Destination, databaseBytes: number): number {
-    return Math.max(this.engine === null ? databaseBytes / atLeastSmaller : 0, this.last(destination)?.bytes ?? 0);
+  /** What a backup comes to in a destination, at the least. */
+  async needed(destination: Destination, databaseBytes: number): Promise<Needed> {
+    const dump = this.engine === null ? databaseBytes / atMostSmaller : 0;
+    return {
+      bytes: Math.max(dump, this.last(destination)?.bytes ?? 0),
+      object: this.engine === null ? Math.max(dump, await this.#lastDump(destination, databaseBytes)) : 0,
+    };
+  }
+
+  /** Bytes of the newest dump that lies where larger objects fit, less where the database has shrunk since; 0 where none can be read. */
+  async #lastDump({ largest }: Destination, databaseBytes: number): Promise<number> {
+    const roomier = this.destinations().filter((destination) => destination.largest > largest);
+    const newest = this.list().find((row) => roomier.some(({ name }) => name === row.destination));
+    if (newest === undefined) return 0;
+    const known = await this.read(newest.id, this.destination(newest.destination)).catch(() => null);
+    const { stored } = known?.manifest.objects.find(({ role }) => role === 'database') ?? {};
+    return (stored?.bytes ?? 0) * Math.min(1, databaseBytes / (known?.manifest.server.database.bytes ?? databaseBytes));
   }
 
   /**
@@ -386,11 +401,15 @@ export class Backups {
     }
   }
 
-  /** Bytes of a backup that a destination has not. */
-  async lacking(manifest: Manifest, destination: Destination): Promise<number> {
-    let bytes = 0;
-    for (const { name, stored } of objectsOf(manifest)) if ((await destination.size(name)) !== stored.bytes) bytes += stored.bytes;
-    return bytes;
+  /** What a destination has not of a backup. */
+  async lacking(manifest: Manifest, destination: Destination): Promise<Needed> {
+    const needed: Needed = { bytes: 0, object: 0 };
+    for (const { name, stored } of objectsOf(manifest)) {
+      if ((await destination.size(name)) === stored.bytes) continue;
+      needed.bytes += stored.bytes;
+      needed.object = Math.max(needed.object, stored.bytes);
+    }
+    return needed;
   }
 
   /**

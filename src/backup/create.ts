@@ -2,7 +2,6 @@ import { createHash, type KeyObject } from 'node:crypto';
 import { join } from 'node:path';
 import { secondsSince, type Clock } from '../clock.ts';
 import { asFailure, Failure } from '../failures/failure.ts';
-import { sizeText } from '../reply/size.ts';
 import type { DatabaseDump, DatabaseSource, DatabaseFacts, Stack, StackFacts } from '../stack/stack.ts';
 import { ownOutput } from '../stack/stream.ts';
 import type { BackupStore, EpochRow, PackRow } from '../store/backups.ts';
@@ -19,6 +18,7 @@ import { ownTar, type OwnPart } from './own.ts';
 import { tellOfDump, type Tell } from './progress.ts';
 import { compare, fingerprint, heldOf, sequencesOf, type Fingerprint } from './prove.ts';
 import { putRescueSheet, rescueFacts, rescueText } from './rescue.ts';
+import { assertRoom, type Needed } from './room.ts';
 import { restoreText } from './restore-text.ts';
 import { hashOf } from './verify.ts';
 
@@ -27,8 +27,8 @@ export interface CreateOptions {
   destinations: readonly Destination[];
   /** Those of the configuration, which the rescue sheet names. */
   all: readonly Destination[];
-  /** Bytes that must be free for it to begin in a destination. */
-  needed: (destination: Destination) => number;
+  /** What it comes to in a destination, as far as that can be told. */
+  needed: (destination: Destination) => Promise<Needed>;
   stack: Stack;
   /** The stack itself, or what else guards the database. */
   source: DatabaseSource;
@@ -89,14 +89,19 @@ export async function createBackup(options: CreateOptions): Promise<Lost[]> {
   try {
     await fan.each(async (destination) => {
       await removeUnfinished(destination, store);
-      await assertRoom(destination, options.needed(destination));
+      await assertRoom(destination, await options.needed(destination), `back up to ${destination.name}`);
       store.begin(id, destination.name, clock.now());
     });
     made = await make(options, fan, manifests);
   } catch (error) {
     await takeAway();
     signal.throwIfAborted();
-    throw fan.left().length === 0 && fan.lost.length > 1 ? nowhere(id, fan.lost) : error;
+    throw fan.left().length === 0 && fan.lost.length > 1
+      ? nowhere(
+          `make ${id} in any destination`,
+          fan.lost.map(({ cause }) => cause),
+        )
+      : error;
   }
   await takeAway();
   try {
@@ -115,14 +120,10 @@ function withLost(failure: Failure, lost: readonly Lost[]): Failure {
 }
 
 /** As the first of them, saying what each said. */
-function nowhere(id: string, lost: readonly Lost[]): Failure {
-  const failures = lost.map(({ cause }) => asFailure(cause));
+export function nowhere(attempted: string, causes: readonly unknown[]): Failure {
+  const failures = causes.map(asFailure);
   const [first = asFailure(null)] = failures;
-  return new Failure(first.id, {
-    attempted: `make ${id} in any destination`,
-    reason: failures.map(({ message }) => message).join('; '),
-    cause: first,
-  });
+  return new Failure(first.id, { attempted, reason: failures.map(({ message }) => message).join('; '), hint: first.hint, cause: first });
 }
 
 /** What a Steward that was killed has left: begun by this store, and without a manifest. */
@@ -135,17 +136,6 @@ async function discard(id: string, destination: Destination, store: BackupStore)
   await destination.remove(`${id}/manifest.json`);
   await destination.clear(`${id}/`);
   store.forget(id, destination.name);
-}
-
-/** @throws Failure `backup.destination-full` */
-async function assertRoom(destination: Destination, needed: number): Promise<void> {
-  const free = await destination.free();
-  if (free !== null && free < needed)
-    throw new Failure('backup.destination-full', {
-      attempted: `back up to ${destination.name}`,
-      reason: `${destination.place} has ${sizeText(free)} free, and about ${sizeText(needed)} are needed`,
-      hint: 'Make space there, or name another place with `--to`.',
-    });
 }
 
 async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destination, { manifest: Manifest; text: string }>): Promise<Made> {

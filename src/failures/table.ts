@@ -275,6 +275,10 @@ export const failureTable = {
     'Make space there, or name another place. Nothing of this backup was left.',
     true,
   ),
+  'backup.object-too-large': failed(
+    'What is to be stored is larger than the place takes as one object.',
+    'A database of that size is for pgBackRest or Barman (`backup.database`); a folder takes a dump of any size: `--to` names one.',
+  ),
   'backup.destination-failed': failed('The place for backups cannot be used.', 'Is it mounted, and may Steward write there?', true),
   'backup.source-failed': failed(
     'A part of the homeserver could not be copied whole, so there is no backup.',

@@ -173,6 +173,19 @@ function assertWhole(place: string, id: string): void {
     });
 }
 
+/** Makes the manifest on the disk say that its dump came to 400 GB. @returns what takes that back */
+function makeDumpLarge(id: string): () => void {
+  const path = join(disk, id, 'manifest.json');
+  const held = readFileSync(path, 'utf8');
+  const manifest = JSON.parse(held) as Manifest & Record<string, unknown>;
+  for (const { role, stored } of manifest.objects) if (role === 'database') Object.assign(stored, { bytes: 400e9 });
+  delete manifest['signature'];
+  writeFileSync(path, signRecord(manifest, createPrivateKey(readFileSync(join(dir, 'data/backup-signing.key')))).text);
+  return () => {
+    writeFileSync(path, held);
+  };
+}
+
 const isPutOf =
   (what: string) =>
   ({ method, path }: Readonly<ProxiedRequest>): boolean =>
@@ -342,6 +355,29 @@ describe('a destination that fails', () => {
     renameSync(held, disk);
     expect(reply).toMatchObject({ outcome: 'failed', errorId: 'backup.destination-failed' });
     expect(filesIn(cloud)).toEqual(before);
+  });
+
+  test('as it takes no object so large is left out before anything is uploaded', async () => {
+    const putAgain = makeDumpLarge(idsIn(disk).at(-1) ?? '');
+    const [before, sent] = [filesIn(cloud), proxy.requests.length];
+    const alone = await steward('backup create --to cloud');
+    expect(alone).toMatchObject({ outcome: 'failed', errorId: 'backup.object-too-large' });
+    expect(alone.said).toContain(`s3://${bucket} takes objects of 336 GB at most, and one has at least 400 GB`);
+    const reply = await steward('backup create');
+    expect(reply).toMatchObject({ outcome: 'failed', errorId: 'backup.not-everywhere' });
+    expect(reply.said).toContain(`cloud: s3://${bucket} takes objects of 336 GB at most`);
+    expect(proxy.requests.slice(sent).filter(({ method }) => method === 'PUT' || method === 'POST')).toEqual([]);
+    putAgain();
+    const id = idsIn(disk).at(-1) ?? '';
+    assertWhole(disk, id);
+
+    const again = makeDumpLarge(id);
+    const copy = await steward(`backup copy ${id} --to cloud`);
+    again();
+    expect(copy).toMatchObject({ outcome: 'failed', errorId: 'backup.object-too-large' });
+    expect(filesIn(cloud)).toEqual(before);
+    // What the last dump came to is what counts.
+    expect(await steward('backup create --to cloud')).toMatchObject({ outcome: 'done' });
   });
 
   test('gets what it missed with the next one', async () => {

@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@j
 import { CreateBucketCommand, ListMultipartUploadsCommand, S3Client } from '@aws-sdk/client-s3';
 import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { buffer } from 'node:stream/consumers';
@@ -183,6 +183,46 @@ describe('an object of many parts', () => {
   `;
 });
 
+describe('an object of more parts than S3 takes', () => {
+  const bounds = { partSize: 5 << 20, parts: 3 };
+  const largest = bounds.partSize * bounds.parts;
+  const boundedIn = (bucket: string): S3Destination => new S3Destination('cloud', settingsOf(bucket), systemClock, bounds);
+  const full = (): Buffer[] => Array.from({ length: 15 }, (_, n) => Buffer.alloc(1 << 20, n));
+
+  test('is one byte larger than the largest', async () => {
+    const bucket = await newBucket();
+    expect(new S3Destination('cloud', settingsOf(bucket), systemClock).largest).toBe(10_000 * (32 << 20));
+    expect(boundedIn(bucket).largest).toBe(largest);
+    expect(await boundedIn(bucket).put('whole', chunks(...full()))).toMatchObject({ bytes: largest });
+    expect(statSync(join(s3.root, bucket, 'whole')).size).toBe(largest);
+  });
+
+  test('is given up when it is found out, and nothing of it stays; the failure says what to do', async () => {
+    const bucket = await newBucket();
+    await boundedIn(bucket).put('big', chunks(Buffer.from('of before')));
+    let read = 0;
+    async function* endless(): AsyncGenerator<Uint8Array> {
+      for (const chunk of full()) yield await Promise.resolve(chunk);
+      for (;;) {
+        read += 1;
+        yield Buffer.alloc(1);
+      }
+    }
+    const failure = await boundedIn(bucket)
+      .put('big', endless())
+      .catch((error: unknown) => error);
+    expect(failure).toMatchObject({
+      id: 'backup.object-too-large',
+      attempted: 'store big in cloud',
+      reason: `s3://${bucket} takes objects of 15.7 MB at most, and this one has more`,
+      hint: expect.stringMatching(/pgBackRest.*--to/),
+    });
+    expect(read).toBe(1);
+    expect(await unfinished(bucket)).toBe(0);
+    expect(readFileSync(join(s3.root, bucket, 'big'), 'utf8')).toBe('of before');
+  });
+});
+
 describe('what the service refuses is said', () => {
   test.each<[string, Partial<S3Settings>, string, string]>([
     ['a wrong secret', { secretAccessKey: new Secret('wrong') }, 'SignatureDoesNotMatch', 'access key'],
@@ -257,7 +297,7 @@ describe('what the service refuses is said', () => {
 
   test('a service that takes and never answers is given up', async () => {
     const fault = proxy.fault({ name: 'hang', match: ({ method }) => method === 'PUT', action: 'hang', times: Infinity });
-    const place = new S3Destination('cloud', settingsOf(await newBucket(), { endpoint: proxy.url }), systemClock, 200);
+    const place = new S3Destination('cloud', settingsOf(await newBucket(), { endpoint: proxy.url }), systemClock, { idle: 200 });
     await expect(place.put('x', chunks(Buffer.from('x')))).rejects.toMatchObject({ id: 'backup.destination-failed' });
     expect(fault.hits).toBeGreaterThan(1);
     fault.remove();

@@ -13,7 +13,7 @@ export interface Stored {
 
 /**
  * A place for backups. Names are segments of letters, digits and `. _ -`, parted by `/`.
- * Failures are `backup.destination-full`, `backup.destination-failed`.
+ * Failures are `backup.destination-full`, `backup.destination-failed`, `backup.object-too-large`.
  */
 export interface Destination {
   readonly name: string;
@@ -21,6 +21,8 @@ export interface Destination {
   readonly place: string;
   /** How somebody who has nothing else finds it, beside `place`: an address, never a secret; null where `place` says it all. */
   readonly access: string | null;
+  /** Bytes that one object may have; `Infinity` where nothing but space bounds it. */
+  readonly largest: number;
   /**
    * Stores the chunks to their end. Atomic: the name is there whole and durable, or, when `chunks` throws or this does, not at
    * all; what was there before under the name is then still there. What `chunks` throws is thrown on. The chunks' memory is the

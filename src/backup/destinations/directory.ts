@@ -13,6 +13,7 @@ export class DirectoryDestination implements Destination {
   readonly name: string;
   readonly place: string;
   readonly access = null;
+  readonly largest = Infinity;
 
   /** @param dir absolute */
   constructor(name: string, dir: string) {

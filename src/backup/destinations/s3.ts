@@ -6,6 +6,7 @@ import type { Clock } from '../../clock.ts';
 import type { Secret } from '../../config/secret.ts';
 import { Failure } from '../../failures/failure.ts';
 import { Tap } from '../../stack/stream.ts';
+import { tooLarge } from '../room.ts';
 import { assertObjectName, type Destination, type Stored, type StoredObject } from './destination.ts';
 
 export interface S3Settings {
@@ -25,14 +26,22 @@ export interface S3Settings {
 
 type Sdk = typeof S3;
 
-/** Bytes of one part: with the 10 000 parts that S3 takes, an object of 312 GiB; two of them are in memory at once. */
-const partSize = 32 << 20;
+export interface S3Bounds {
+  /** Milliseconds after which a request on which nothing moves is given up and tried again. */
+  idle: number;
+  /** Bytes of one part; two of them are in memory at once. */
+  partSize: number;
+  /** How many an object may have. */
+  parts: number;
+}
+
+/** S3 takes 10 000 parts: an object of 312 GiB. */
+const usual: S3Bounds = { idle: 120_000, partSize: 32 << 20, parts: 10_000 };
 const partsAtOnce = 2;
 const attempts = 5;
 const day = 86_400_000;
-/** Milliseconds for a connection, and in which something must move on it. */
+/** Milliseconds for a connection. */
 const connectBound = 10_000;
-const idleBound = 120_000;
 /** How many DeleteObjects takes. */
 const deletedAtOnce = 1000;
 
@@ -41,17 +50,18 @@ export class S3Destination implements Destination {
   readonly name: string;
   readonly place: string;
   readonly access: string;
+  readonly largest: number;
   readonly #settings: S3Settings;
   readonly #clock: Clock;
-  readonly #idle: number;
+  readonly #bounds: S3Bounds;
   #opened: Promise<{ sdk: Sdk; client: S3Client; reader: S3Client }> | null = null;
 
-  /** @param idle milliseconds after which a request on which nothing moves is given up and tried again */
-  constructor(name: string, settings: S3Settings, clock: Clock, idle = idleBound) {
+  constructor(name: string, settings: S3Settings, clock: Clock, bounds: Partial<S3Bounds> = {}) {
     this.name = name;
     this.#clock = clock;
     this.#settings = settings;
-    this.#idle = idle;
+    this.#bounds = { ...usual, ...bounds };
+    this.largest = this.#bounds.partSize * this.#bounds.parts;
     this.access = `${settings.endpoint ?? 'AWS'}, region ${settings.region}, access key ${settings.accessKeyId}`;
     this.place = `s3://${settings.bucket}${settings.prefix === '' ? '' : `/${settings.prefix}`}`;
   }
@@ -61,11 +71,11 @@ export class S3Destination implements Destination {
     const { client } = await this.#open();
     const { Upload } = await import('@aws-sdk/lib-storage');
     const tap = new Tap();
-    const source = pipeline(Readable.from(chunks, { objectMode: false }), tap);
+    const source = pipeline(Readable.from(this.#bounded(name, chunks), { objectMode: false }), tap);
     const upload = new Upload({
       client,
       params: { ...this.#bucket, Key, Body: tap, ...this.#lock() },
-      partSize,
+      partSize: this.#bounds.partSize,
       queueSize: partsAtOnce,
     });
     const done = upload.done();
@@ -159,6 +169,16 @@ export class S3Destination implements Destination {
     return Promise.resolve(null);
   }
 
+  /** @throws Failure `backup.object-too-large` before the chunk with which it is */
+  async *#bounded(name: string, chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    let bytes = 0;
+    for await (const chunk of chunks) {
+      bytes += chunk.length;
+      if (bytes > this.largest) throw tooLarge(this, `store ${name} in ${this.name}`, 'this one has more');
+      yield chunk;
+    }
+  }
+
   get #bucket(): { Bucket: string } {
     return { Bucket: this.#settings.bucket };
   }
@@ -197,7 +217,7 @@ export class S3Destination implements Destination {
           requestHandler: { connectionTimeout: connectBound, ...bounds },
         });
       // What is read may wait for whoever takes it: a database that builds an index reads nothing for minutes.
-      return { sdk, client: clientWith({ socketTimeout: this.#idle }), reader: clientWith({}) };
+      return { sdk, client: clientWith({ socketTimeout: this.#bounds.idle }), reader: clientWith({}) };
     });
     return this.#opened;
   }

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { isIntact, isSafe } from '../../backup/backups.ts';
+import { assertRoom } from '../../backup/room.ts';
 import { Failure } from '../../failures/failure.ts';
 import { fields, text, type Line, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
@@ -44,18 +45,9 @@ export const backupCopy = defineWrite({
         attempted: `copy ${id} to ${target.name}`,
         ...(sources.length === 0 ? { reason: 'no other destination has it' } : {}),
       });
-    const [free, { source, needed }] = await Promise.all([
-      target.free(),
-      backups.readFromAny(sources as [(typeof rows)[0], ...typeof rows]).then(async ({ manifest, destination }) => ({
-        source: destination,
-        needed: await backups.lacking(manifest, target),
-      })),
-    ]);
-    if (free !== null && free < needed)
-      throw new Failure('backup.destination-full', {
-        attempted: `copy ${id} to ${target.name}`,
-        reason: `${target.place} has ${sizeText(free)} free, and ${sizeText(needed)} are needed`,
-      });
+    const { manifest, destination: source } = await backups.readFromAny(sources as [(typeof rows)[0], ...typeof rows]);
+    const needed = await backups.lacking(manifest, target);
+    await assertRoom(target, needed, `copy ${id} to ${target.name}`);
     return {
       targets: [{ id: `backup ${id}` }, { id: `destination ${target.name}` }],
       changes: [
@@ -65,7 +57,7 @@ export const backupCopy = defineWrite({
           ` ${there === undefined ? 'to' : 'in'} ${target.name}, `,
           { code: target.place },
         ],
-        [`from ${source.name}: ${sizeText(needed)} that are not there`],
+        [`from ${source.name}: ${sizeText(needed.bytes)} that are not there`],
       ],
       data: { id, from: sources.map(({ destination }) => destination), to: target.name },
     };

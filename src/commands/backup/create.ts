@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { isSafe, notEverywhere } from '../../backup/backups.ts';
-import { Failure } from '../../failures/failure.ts';
+import { nowhere } from '../../backup/create.ts';
+import { assertRoom } from '../../backup/room.ts';
 import { fields, text, type Line, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
 import { defineWrite } from '../define.ts';
@@ -48,23 +49,15 @@ export const backupCreate = defineWrite({
 
   async plan({ backups, stack }, args) {
     const destinations = backups.destinations(args.to);
-    const [facts, database, free] = await Promise.all([
-      stack.facts(),
-      stack.databaseFacts(),
-      Promise.all(destinations.map((destination) => destination.free())),
-    ]);
-    const lacking = destinations.filter((destination, n) => (free[n] ?? Infinity) < backups.needed(destination, database.bytes));
-    if (lacking.length === destinations.length)
-      throw new Failure('backup.destination-full', {
-        attempted: `back up to ${lacking.map(({ name }) => name).join(', ')}`,
-        reason: destinations
-          .map((destination, n) => {
-            const needed = backups.needed(destination, database.bytes);
-            return `${destination.place} has ${sizeText(free[n] ?? 0)} free, and about ${sizeText(needed)} are needed`;
-          })
-          .join('; '),
-        hint: 'Make space there, or name another place with `--to`.',
-      });
+    const [facts, database] = await Promise.all([stack.facts(), stack.databaseFacts()]);
+    const looks = await Promise.allSettled(
+      destinations.map(async (destination) =>
+        assertRoom(destination, await backups.needed(destination, database.bytes), `back up to ${destination.name}`),
+      ),
+    );
+    const lost = looks.flatMap((look) => (look.status === 'rejected' ? [look.reason as unknown] : []));
+    if (lost.length === destinations.length)
+      throw lost.length === 1 ? lost[0] : nowhere(`back up to ${destinations.map(({ name }) => name).join(', ')}`, lost);
     await backups.keys.current();
     const id = backups.nextId();
     return {
