@@ -113,6 +113,7 @@ describe('an object of many parts', () => {
 
   test.each<[string, FaultAction]>([
     ['500', { status: 500, body: '<Error><Code>InternalError</Code></Error>' }],
+    ['429', { status: 429, body: '<Error><Code>TooManyRequests</Code></Error>', headers: { 'retry-after': '1' } }],
     ['503 SlowDown', { status: 503, body: '<Error><Code>SlowDown</Code></Error>' }],
     ['a cut connection', 'reset'],
     ['no word of what it did', 'forward-then-reset'],
@@ -156,6 +157,27 @@ describe('an object of many parts', () => {
     const read = buffer(destinationIn(bucket, { endpoint: proxy.url }).get('big')).then((found) => found.length);
     // Whoever reads compares hashes; a short answer that looks whole must not pass for the object.
     expect(await read.catch(() => 0)).not.toBe(content.length);
+  });
+
+  test('whose access key expires on the way is said to be that, and what it left goes with its folder', async () => {
+    const bucket = await newBucket();
+    const destination = destinationIn(bucket, { endpoint: proxy.url });
+    const fault = proxy.fault({
+      name: 'expired',
+      match: ({ method, path }) => path.startsWith(`/${bucket}/`) && (method === 'DELETE' || path.includes('partNumber=2')),
+      action: { status: 400, body: '<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>' },
+      times: Infinity,
+    });
+    await expect(destination.put('20261122_021500/big', chunks(...parts()))).rejects.toMatchObject({
+      id: 'backup.destination-failed',
+      reason: expect.stringContaining('ExpiredToken (400)'),
+      hint: expect.stringContaining('secret_access_key_file'),
+    });
+    // Nothing could be taken away with that key either.
+    expect(await unfinished(bucket)).toBe(1);
+    fault.remove();
+    await destination.clear('20261122_021500/');
+    expect(await unfinished(bucket)).toBe(0);
   });
 
   test('what an upload that was killed left is cleared with its folder', async () => {
