@@ -4,8 +4,10 @@ import { dirname, join } from 'node:path';
 import { ageRecipient, ensureAge, makeAgeKey } from '../kit/age.ts';
 import { ensurePostgres, sql } from '../kit/postgres.ts';
 import { run } from '../kit/process.ts';
+import { absoluteLimit, type Limit } from './limit.ts';
+import { forgetPeak, peakMemory } from './memory.ts';
 import type { Program } from './program.ts';
-import type { World } from './world.ts';
+import { commands, type World } from './world.ts';
 
 /** Rows like those of a real server: 400 000 events of which most are ciphertext, and state that says the same again and again; 1 GB as text. */
 const events = 400_000;
@@ -98,6 +100,31 @@ export async function openBackups(world: World, settings: Readonly<Record<string
       };
     },
   };
+}
+
+/** With the daemon, and its memory: what it holds at the most is told beside each number. */
+export async function withDaemon<T>(
+  backups: BackupWorld,
+  work: () => Promise<T>,
+): Promise<{ found: T; memory: (name: string, on: string) => Limit }> {
+  const daemon = await backups.startDaemon();
+  try {
+    forgetPeak(daemon.pid);
+    const found = await work();
+    const peak = peakMemory(daemon.pid);
+    return {
+      found,
+      memory: (name, on) =>
+        absoluteLimit(
+          `${name}-memory`,
+          256,
+          { ran: `${commands.steward}, the most that it held in all rounds`, unit: 'MiB', values: [peak] },
+          on,
+        ),
+    };
+  } finally {
+    await daemon.stop();
+  }
 }
 
 /** Does nothing when they are there. */

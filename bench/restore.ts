@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { sql } from '../kit/postgres.ts';
 import { run } from '../kit/process.ts';
 import { synapseControl } from '../kit/synapse-control.ts';
-import { openBackups, removeMedia, seedRows } from './backup-world.ts';
+import { openBackups, removeMedia, seedRows, withDaemon } from './backup-world.ts';
 import { absoluteLimit, type Limit, type Side } from './limit.ts';
 import type { World } from './world.ts';
 
@@ -43,8 +43,10 @@ async function givenBack({ synapse }: World): Promise<void> {
 
 async function measured(world: World, settings: Record<string, string>, size: string): Promise<Limit[]> {
   const backups = await openBackups(world, settings);
-  await backups.create({ empty: true });
-  await backups.steward('restore', 'prepare', 'latest', '--yes');
+  const { memory } = await withDaemon(backups, async () => {
+    await backups.create({ empty: true });
+    await backups.steward('restore', 'prepare', 'latest', '--yes');
+  });
   const cutover: number[] = [];
   const undo: number[] = [];
   for (let round = 0; round < rounds; round += 1) {
@@ -59,6 +61,10 @@ async function measured(world: World, settings: Record<string, string>, size: st
   return [
     absoluteLimit(`restore-downtime${name}`, 15, side('steward restore cutover', cutover), on),
     absoluteLimit(`restore-undo${name}`, 15, side('steward restore undo', undo), on),
+    memory(
+      `restore-prepare${name}`,
+      `a backup of ${Math.round(bytes / 1e6)} MB in PostgreSQL, its proof, and its load beside the live database`,
+    ),
   ];
 }
 
