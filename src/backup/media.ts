@@ -208,12 +208,17 @@ export function dropDamaged(store: BackupStore, destination: Destination, object
 
 const columns = (schemaVersion: number): string => `media_id, created_ts, media_length, ${hashColumn(schemaVersion)}`;
 
-/** By the primary key, a page a query: no view of the database is held for the hours that a first copy may take. */
-export async function* allMedia({ stack, schemaVersion }: Pick<Run, 'stack' | 'schemaVersion'>): AsyncGenerator<Media> {
+/**
+ * By the primary key, a page a query: no view of the database is held for the hours that a first copy may take.
+ *
+ * @param since milliseconds since the epoch; all of them where it is left out
+ */
+export async function* allMedia({ stack, schemaVersion }: Pick<Run, 'stack' | 'schemaVersion'>, since?: number): AsyncGenerator<Media> {
+  const wanted = since === undefined ? heldRows : `created_ts >= ${Math.trunc(since)} AND ${heldRows}`;
   for (let after = ''; ;) {
     const rows = await query(
       stack,
-      `SELECT ${columns(schemaVersion)} FROM local_media_repository WHERE media_id > '${after}' AND ${heldRows} ORDER BY media_id LIMIT ${page}`,
+      `SELECT ${columns(schemaVersion)} FROM local_media_repository WHERE media_id > '${after}' AND ${wanted} ORDER BY media_id LIMIT ${page}`,
     );
     yield* rows.map(mediaOf);
     const last = rows.at(-1);
@@ -234,11 +239,7 @@ async function* changedSince(run: Run, since: number): AsyncGenerator<Media> {
         ({ id, createdAt }) => createdAt < since && fan.left().find((each) => store.isMissing(each.name, id))?.name === name,
       );
     }
-  const rows = await query(
-    stack,
-    `SELECT ${columns(schemaVersion)} FROM local_media_repository WHERE created_ts >= ${Math.trunc(since)} AND ${heldRows} ORDER BY created_ts`,
-  );
-  yield* rows.map(mediaOf);
+  yield* allMedia(run, since);
 }
 
 /** Those of these media that the homeserver has; at most a page of them. */

@@ -119,12 +119,7 @@ export class BackupStore {
   /** Takes back what a backup that was not finished has written here. */
   forget(id: string, destination: string): void {
     this.transaction(() => {
-      this.#run(
-        'DELETE FROM media_files WHERE destination = ? AND pack IN (SELECT name FROM media_packs WHERE destination = ? AND backup = ?)',
-        destination,
-        destination,
-        id,
-      );
+      this.#run('DELETE FROM media_files WHERE pack IN (SELECT id FROM media_packs WHERE destination = ? AND backup = ?)', destination, id);
       this.#run('DELETE FROM media_packs WHERE destination = ? AND backup = ?', destination, id);
       this.#run('DELETE FROM backups WHERE id = ? AND destination = ?', id, destination);
     });
@@ -192,37 +187,34 @@ export class BackupStore {
 
   addPack(destination: string, backup: string, pack: PackRow, mediaIds: Iterable<string>): void {
     this.transaction(() => {
-      this.#run(
-        'INSERT INTO media_packs (destination, name, backup, pack) VALUES (?, ?, ?, ?)',
-        destination,
-        pack.name,
-        backup,
-        JSON.stringify(pack),
-      );
+      const { lastInsertRowid } = this.#store.database
+        .prepare('INSERT INTO media_packs (destination, name, backup, pack) VALUES (?, ?, ?, ?)')
+        .run(destination, pack.name, backup, JSON.stringify(pack));
       const insert = this.#store.database.prepare('INSERT OR REPLACE INTO media_files (destination, media_id, pack) VALUES (?, ?, ?)');
-      for (const id of mediaIds) insert.run(destination, id, pack.name);
+      for (const id of mediaIds) insert.run(destination, id, lastInsertRowid);
     });
   }
 
   /** What one destination knows of a pack is true of its copy in another. @returns whether that one had lacked any of its media */
   copyPack(name: string, from: readonly string[], to: string): boolean {
-    const find = this.#store.database.prepare('SELECT backup, pack FROM media_packs WHERE destination = ? AND name = ?');
+    const find = this.#store.database.prepare('SELECT id, backup, pack FROM media_packs WHERE destination = ? AND name = ?');
     return this.transaction(() => {
       for (const destination of from) {
         const known = find.get(destination, name);
         if (known === undefined) continue;
-        const { changes } = this.#store.database
+        const id = Number(known['id']);
+        const lacked = this.#store.database
           .prepare(
-            'INSERT OR IGNORE INTO media_files (destination, media_id, pack) SELECT ?, media_id, pack FROM media_files WHERE destination = ? AND pack = ?',
+            `SELECT 1 FROM media_files m WHERE m.pack = ?
+              AND NOT EXISTS (SELECT 1 FROM media_files WHERE destination = ? AND media_id = m.media_id) LIMIT 1`,
           )
-          .run(to, destination, name);
-        if (changes === 0) return false;
+          .get(id, to);
+        if (lacked === undefined) return false;
         this.#run(
           `INSERT OR IGNORE INTO media_faults SELECT ?, f.media_id, f.problem FROM media_faults f JOIN media_files m
-            ON m.destination = f.destination AND m.media_id = f.media_id WHERE f.destination = ? AND m.pack = ?`,
+            ON m.destination = f.destination AND m.media_id = f.media_id WHERE m.pack = ?`,
           to,
-          destination,
-          name,
+          id,
         );
         this.#run(
           'INSERT OR IGNORE INTO media_packs (destination, name, backup, pack) VALUES (?, ?, ?, ?)',
@@ -230,6 +222,13 @@ export class BackupStore {
           name,
           String(known['backup']),
           String(known['pack']),
+        );
+        this.#run(
+          `INSERT OR IGNORE INTO media_files (destination, media_id, pack)
+            SELECT p.destination, m.media_id, p.id FROM media_files m, media_packs p WHERE m.pack = ? AND p.destination = ? AND p.name = ?`,
+          id,
+          to,
+          name,
         );
         return true;
       }
@@ -247,7 +246,7 @@ export class BackupStore {
   /** A pack that the destination lost: its media are new again. */
   dropPack(destination: string, name: string): void {
     this.transaction(() => {
-      this.#run('DELETE FROM media_files WHERE destination = ? AND pack = ?', destination, name);
+      this.#run('DELETE FROM media_files WHERE pack = (SELECT id FROM media_packs WHERE destination = ? AND name = ?)', destination, name);
       this.#run('DELETE FROM media_packs WHERE destination = ? AND name = ?', destination, name);
     });
   }
@@ -262,8 +261,11 @@ export class BackupStore {
   /** Ids of media in a pack, in their order, after one. */
   mediaOf(destination: string, pack: string, after: string, limit: number): string[] {
     return this.#store.database
-      .prepare('SELECT media_id FROM media_files WHERE destination = ? AND pack = ? AND media_id > ? ORDER BY media_id LIMIT ?')
-      .all(destination, pack, after, limit)
+      .prepare(
+        `SELECT media_id FROM media_files WHERE pack = (SELECT id FROM media_packs WHERE destination = ? AND name = ?)
+          AND destination = ? AND media_id > ? ORDER BY media_id LIMIT ?`,
+      )
+      .all(destination, pack, destination, after, limit)
       .map((row) => String(row['media_id']));
   }
 

@@ -537,4 +537,31 @@ export const migrations: readonly Migration[] = [
       ALTER TABLE backups ADD COLUMN epochs TEXT;
     `,
   },
+  {
+    since: '0.2.0',
+    sql: `
+      -- Which media a pack holds is most of a large catalogue, which goes with every backup: a row names its pack by a number, in one index.
+      ALTER TABLE media_packs RENAME TO named_packs;
+      ALTER TABLE media_files RENAME TO named_files;
+      CREATE TABLE media_packs (
+        id INTEGER PRIMARY KEY,
+        destination TEXT NOT NULL,
+        name TEXT NOT NULL,
+        backup TEXT NOT NULL,
+        pack TEXT NOT NULL,
+        UNIQUE (destination, name)
+      ) STRICT;
+      CREATE TABLE media_files (
+        destination TEXT NOT NULL,
+        media_id TEXT NOT NULL,
+        pack INTEGER NOT NULL,
+        PRIMARY KEY (destination, media_id)
+      ) STRICT, WITHOUT ROWID;
+      INSERT INTO media_packs (destination, name, backup, pack) SELECT destination, name, backup, pack FROM named_packs;
+      INSERT INTO media_files SELECT f.destination, f.media_id, p.id FROM named_files f JOIN media_packs p ON p.destination = f.destination AND p.name = f.pack;
+      DROP TABLE named_packs;
+      DROP TABLE named_files;
+      CREATE INDEX media_files_of ON media_files (pack);
+    `,
+  },
 ];

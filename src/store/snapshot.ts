@@ -25,9 +25,8 @@ export async function snapshotStore(store: Store, path: string): Promise<void> {
       UPDATE steps SET state = 'failed', failure = json_object('id', 'job.unknown', 'reason', 'the store is of a backup that was made while it ran', 'hint', '') WHERE state IN ('waiting', 'running') AND job_id IN (SELECT id FROM jobs WHERE finished_at IS NULL);
       UPDATE jobs SET finished_at = created_at, state = CASE state WHEN 'running' THEN 'unknown' ELSE 'cancelled' END WHERE finished_at IS NULL;
       UPDATE restores SET state = 'finished' WHERE state NOT IN ('finished', 'failed');
-      DELETE FROM media_files WHERE EXISTS (SELECT 1 FROM media_packs JOIN backups
-        ON backups.id = media_packs.backup AND backups.destination = media_packs.destination
-        WHERE media_packs.destination = media_files.destination AND media_packs.name = media_files.pack AND backups.state = 'making');
+      DELETE FROM media_files WHERE pack IN (SELECT media_packs.id FROM media_packs JOIN backups
+        ON backups.id = media_packs.backup AND backups.destination = media_packs.destination WHERE backups.state = 'making');
       DELETE FROM media_packs WHERE EXISTS (SELECT 1 FROM backups
         WHERE backups.id = media_packs.backup AND backups.destination = media_packs.destination AND backups.state = 'making');
       DELETE FROM backups WHERE state IN ('making', 'copying');
