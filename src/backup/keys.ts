@@ -87,17 +87,34 @@ export class EpochKeys {
    * @returns names of those that were
    */
   async reseal(identity: Secret): Promise<string[]> {
+    const opened = await epochIdentities(identity, await this.sealedToOthers());
+    return this.resealOpened([...opened.values()]);
+  }
+
+  /** As `reseal`, by the private halves themselves. */
+  async resealOpened(halves: readonly Secret[]): Promise<string[]> {
+    const { identityToRecipient } = await ageLibrary();
+    const opened = new Map<string, Secret>();
+    for (const half of halves) opened.set(await identityToRecipient(half.reveal()), half);
     const recipients = await this.recipients.accepted();
-    const others = this.#store.epochs().filter((epoch) => String(epoch.recipients) !== String(recipients));
-    const opened = await epochIdentities(identity, others);
-    for (const { name, recipient } of others) {
-      const secret = opened.get(name);
-      if (secret === undefined) continue;
-      const sealed = await sealEpoch(recipient, secret, recipients);
+    const resealed: string[] = [];
+    for (const { name, recipient } of await this.sealedToOthers()) {
+      const half = opened.get(recipient);
+      if (half === undefined) continue;
+      const sealed = await sealEpoch(recipient, half, recipients);
       this.#store.resealEpoch({ name, sealed, recipients });
       this.#store.epochOpened(recipient, this.#clock.now());
+      resealed.push(name);
     }
-    return [...opened.keys()];
+    return resealed;
+  }
+
+  /** Epochs that are sealed to others than backups are now. */
+  async sealedToOthers(): Promise<EpochRow[]> {
+    const epochs = this.#store.epochs();
+    if (epochs.length === 0) return [];
+    const recipients = String(await this.recipients.accepted());
+    return epochs.filter((epoch) => String(epoch.recipients) !== recipients);
   }
 
   all(): EpochRow[] {

@@ -12,6 +12,7 @@ import { backupInfo } from './backup/info.ts';
 import { backupKeys } from './backup/keys.ts';
 import { backupKeysAccept } from './backup/keys-accept.ts';
 import { backupKeysConfirm } from './backup/keys-confirm.ts';
+import { backupKeysReseal } from './backup/keys-reseal.ts';
 import { backupList } from './backup/list.ts';
 import { backupPin } from './backup/pin.ts';
 import { backupPrune } from './backup/prune.ts';
@@ -119,6 +120,7 @@ const commands: readonly Command[] = [
   backupKeys,
   backupKeysConfirm,
   backupKeysAccept,
+  backupKeysReseal,
   backupUnlock,
   restorePrepare,
   restoreCutover,

@@ -324,6 +324,10 @@ export const failureTable = {
     'Backups are sealed to the recipients of the configuration already.',
     '`!backup keys` shows them. After a change of `backup.keys`, `!server reload`.',
   ),
+  'backup.nothing-to-reseal': refused(
+    'The keys of earlier months are sealed to those who can open backups now already.',
+    '`!backup keys` shows to whom each is sealed.',
+  ),
   'backup.unreadable': failed('A copy cannot be read to its end.', 'Use another backup; `!backup list` shows which are proven.'),
 
   'restore.not-found': failed('There is no such restore.', '`!restore list` shows them; `!restore prepare latest` begins one.'),

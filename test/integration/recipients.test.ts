@@ -4,6 +4,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ensureAge, makeAgeKey } from '../../kit/age.ts';
+import type { RoomEvent } from '../../kit/client.ts';
 import { Homeserver } from './support/homeserver.ts';
 import { confirmKeys, openedBy, type ShownRecipient } from './support/keys.ts';
 import { bodyOf, codeIn, resultOf } from './support/seat.ts';
@@ -174,16 +175,18 @@ describe('in an encrypted room', () => {
   }
 
   function openersOfDatabase(id: string): string[] {
-    const [database = ''] = readdirSync(join(safe(), id, 'database'));
     const epochs = readdirSync(join(safe(), id, 'keys')).filter((name) => name.startsWith('epoch-'));
     return ['first', 'second'].filter((name) =>
-      epochs.some((epoch) => {
-        const half = openedBy(key(name), readFileSync(join(safe(), id, 'keys', epoch)));
-        if (half === null) return false;
-        writeFileSync(join(dir, 'half.key'), half, { mode: 0o600 });
-        return openedBy(join(dir, 'half.key'), readFileSync(join(safe(), id, 'database', database))) !== null;
-      }),
+      epochs.some((epoch) => opensDatabase(id, openedBy(key(name), readFileSync(join(safe(), id, 'keys', epoch))))),
     );
+  }
+
+  /** @param half the private half of an epoch, or null */
+  function opensDatabase(id: string, half: string | null): boolean {
+    if (half === null) return false;
+    const [database = ''] = readdirSync(join(safe(), id, 'database'));
+    writeFileSync(join(dir, 'half.key'), half, { mode: 0o600 });
+    return openedBy(join(dir, 'half.key'), readFileSync(join(safe(), id, 'database', database))) !== null;
   }
 
   beforeAll(async () => {
@@ -215,6 +218,70 @@ describe('in an encrypted room', () => {
     const done = await secure.alice.answer(said, 30_000);
     expect(resultOf(done)).toMatchObject({ command: 'backup keys accept', outcome: 'done' });
     expect(bodyOf(done)).toContain('asked by alice, approved by bob');
+    expect(bodyOf(done)).toContain('!backup keys reseal has one of them opened for the new ones');
     expect(await openersOfNext()).toEqual(['second']);
+  });
+
+  /** The next request for keys. @param cause what makes Steward ask */
+  async function requestAfter(cause: () => Promise<unknown>): Promise<string> {
+    const seen = new Set((await secure.alice.history()).map(({ event_id: id }) => id));
+    await cause();
+    return bodyOf(await secure.alice.hears((body, { event_id: id }) => body.includes('🔑') && !seen.has(id)));
+  }
+
+  const resealAsked = async (): Promise<{ said: string; request: string }> => {
+    const said = await secure.alice.say('!backup keys reseal');
+    const prompt = await secure.alice.prompt(said);
+    return { said, request: await requestAfter(() => secure.alice.react(prompt.event_id, '✅')) };
+  };
+  const atTheDesk = (request: string, name: string): string =>
+    spawnSync('sh', ['-c', /age -d -i my\.key <<'END' [\s\S]*?\nEND/.exec(request)?.[0].replace('my.key', key(name)) ?? 'false'], {
+      encoding: 'utf8',
+    }).stdout;
+  /** The database of a backup, by a key and the sealed epochs beside the rescue sheet. */
+  const isOpenedBySheet = (id: string, name: string): boolean =>
+    readdirSync(join(safe(), 'rescue'))
+      .filter((file) => file.endsWith('.age'))
+      .some((file) => opensDatabase(id, openedBy(key(name), readFileSync(join(safe(), 'rescue', file)))));
+
+  test('the keys of before are opened by who has one, for the new ones; who refuses or is away leaves them as they were', async () => {
+    const [old = ''] = readdirSync(safe()).filter((name) => /^\d/.test(name));
+    expect(openersOfDatabase(old)).toEqual(['first']);
+    expect(isOpenedBySheet(old, 'second')).toBe(false);
+    expect(bodyOf(await secure.alice.ask('!backup keys'))).toContain('!backup keys reseal seals those of');
+
+    // Nobody answers: the acceptance stands, and backups are made meanwhile.
+    const refused = await resealAsked();
+    expect(await openersOfNext()).toEqual(['second']);
+    await secure.bob.ask(`!job cancel ${/backup unlock ([a-z0-9]{10})/.exec(refused.request)?.[1] ?? ''}`);
+    expect(resultOf(await secure.alice.answer(refused.said))).toMatchObject({ outcome: 'refused', error_id: 'job.cancelled' });
+    expect(isOpenedBySheet(old, 'second')).toBe(false);
+    expect(await openersOfNext()).toEqual(['second']);
+
+    // A kill cuts off no question.
+    const { said } = await resealAsked();
+    await secure.kill();
+    const request = await requestAfter(() => secure.start());
+    const unlock = (name: string): Promise<RoomEvent> => secure.bob.ask(`!backup unlock\n\`\`\`\n${atTheDesk(request, name)}\n\`\`\``);
+    expect(resultOf(await unlock('second'))).toMatchObject({ error_id: 'backup.wrong-unlock' });
+    expect(resultOf(await unlock('first'))).toMatchObject({ outcome: 'done' });
+    const done = await secure.alice.answer(said);
+    expect(resultOf(done)).toMatchObject({ command: 'backup keys reseal', outcome: 'done' });
+    expect([isOpenedBySheet(old, 'second'), isOpenedBySheet(old, 'first')]).toEqual([true, false]);
+    // What a backup is signed with stays as it was.
+    expect(openersOfDatabase(old)).toEqual(['first']);
+    expect(resultOf(await secure.alice.ask('!backup keys reseal'))).toMatchObject({ error_id: 'backup.nothing-to-reseal' });
+  });
+
+  test('in the shell the key may come with the command', async () => {
+    secure.configure(sealedTo(first));
+    await secure.reread();
+    expect((await secure.shell('backup', 'keys', 'accept', '--break-glass', 'this is a test')).exit).toBe(0);
+    const reseal = (name: string) => secure.shell('backup', 'keys', 'reseal', '--yes', '--identity-file', key(name));
+    const [old = ''] = readdirSync(safe()).filter((name) => /^\d/.test(name));
+    expect((await reseal('first')).err).toContain('backup.no-key');
+    expect(isOpenedBySheet(old, 'first')).toBe(false);
+    expect(await reseal('second')).toMatchObject({ exit: 0 });
+    expect(isOpenedBySheet(old, 'first')).toBe(true);
   });
 });

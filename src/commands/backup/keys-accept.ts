@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import { Failure } from '../../failures/failure.ts';
-import { list, text, type Line, type Part } from '../../reply/parts.ts';
+import { text, type Line, type Part } from '../../reply/parts.ts';
 import { defineWrite } from '../define.ts';
 import { nameOf, recipientLine } from './recipients.ts';
+import { sheetsPart, sheetsShape, type Sheet } from './sheets.ts';
 import { identitySecret } from './unlocker.ts';
 
 const attempted = 'change who can open backups';
@@ -12,7 +13,7 @@ export const backupKeysAccept = defineWrite({
   summary: 'Seal backups to the recipients that the configuration names now, after a change of them.',
   details: [
     'The recipients of the first configuration need no approval. After a change backups go on to those of before until this is approved: whoever can write the configuration could otherwise have a copy of everything sealed to a key of theirs.',
-    'A new epoch begins at once. The sealed keys of earlier months, and those beside the rescue sheet, are sealed to the new recipients where a key opens them: the mounted one, or the one that comes with the command. What lies in the folder of each backup stays as it is: it is part of what is signed.',
+    'A new epoch begins at once. The sealed keys of earlier months, and those beside the rescue sheet, are sealed to the new recipients where a key opens them: the mounted one, or the one that comes with the command. For the others `backup keys reseal` asks who has one. What lies in the folder of each backup stays as it is: it is part of what is signed.',
   ],
   tier: 'catastrophic',
   lock: 'backup',
@@ -30,9 +31,7 @@ export const backupKeysAccept = defineWrite({
     epoch: z.string(),
     resealed: z.array(z.string()).describe('Earlier epochs that the new recipients can open too.'),
     closed: z.array(z.string()).describe('Earlier epochs that only the recipients of then can open.'),
-    sheets: z
-      .array(z.object({ destination: z.string(), problem: z.string().nullable() }))
-      .describe('Rescue sheets that were renewed, or why not.'),
+    sheets: sheetsShape,
   }),
   examples: ['backup keys accept'],
 
@@ -54,11 +53,12 @@ export const backupKeysAccept = defineWrite({
         ...added.map(({ id, name }): Line => ['every backup from now on can be opened by ', ...recipientLine(id, name)]),
         ...removed.map(({ id, name }): Line => ['no backup from now on by ', ...recipientLine(id, name)]),
         ['a new epoch begins'],
-        [
-          keys.mode === 'mounted'
-            ? `the keys of ${earlier} earlier epochs are sealed to them too, where the mounted key opens them`
-            : `the keys of ${earlier} earlier epochs stay sealed to whom they are, where no key comes with the command`,
-        ],
+        keys.mode === 'mounted'
+          ? [`the keys of ${earlier} earlier epochs are sealed to them too, where the mounted key opens them`]
+          : [
+              `the keys of ${earlier} earlier epochs stay sealed to whom they are, where no key comes with the command, until one is given to `,
+              { command: 'backup keys reseal' },
+            ],
         ...(isShown
           ? []
           : [['nobody of them has shown to be able to open what is sealed to them: ', { command: 'backup keys' }] satisfies Line]),
@@ -86,7 +86,7 @@ export const backupKeysAccept = defineWrite({
       ...{ added, removed, epoch },
       resealed: earlier.flatMap((row) => (isResealed(row.recipients) ? [row.name] : [])),
       closed: earlier.flatMap((row) => (isResealed(row.recipients) ? [] : [row.name])),
-      sheets: (note['sheets'] as { destination: string; problem: string | null }[] | undefined) ?? [],
+      sheets: (note['sheets'] as Sheet[] | undefined) ?? [],
     };
   },
 
@@ -100,12 +100,13 @@ export const backupKeysAccept = defineWrite({
       : [text(`Sealed to them too: the keys of ${resealed.join(', ')}, in the store and beside the rescue sheet.`)]),
     ...(closed.length === 0
       ? []
-      : [text(`⚠️ Only those of before can open the keys of ${closed.join(', ')}: keep their keys as long as backups of then are kept.`)]),
-    ...(sheets.some(({ problem }) => problem !== null)
-      ? [
-          text('The rescue sheet is renewed by the next backup in:'),
-          list(sheets.flatMap(({ destination, problem }): Line[] => (problem === null ? [] : [[`${destination}: ${problem}`]]))),
-        ]
-      : []),
+      : [
+          text(
+            `⚠️ Only those of before can open the keys of ${closed.join(', ')}. `,
+            { command: 'backup keys reseal' },
+            ' has one of them opened for the new ones; else keep their keys as long as backups of then are kept.',
+          ),
+        ]),
+    ...sheetsPart(sheets),
   ],
 });

@@ -107,7 +107,23 @@ export const backupKeys = defineRead({
               `, sealed to ${sealedTo.map((recipient) => fingerprint(recipient)).join(' and ')}`,
             ]),
           ),
+          ...sealedToOthersPart(result),
         ]),
     ...unlocks.open().flatMap(unlockParts),
   ],
 });
+
+function sealedToOthersPart({
+  recipients,
+  epochs,
+}: {
+  recipients: readonly { recipient: string; accepted: boolean }[];
+  epochs: readonly { name: string; sealedTo: readonly string[] }[];
+}): Part[] {
+  const now = recipients.flatMap(({ recipient, accepted }) => (accepted ? [recipient] : []));
+  const others = epochs.filter(({ sealedTo }) => String(sealedTo) !== String(now));
+  if (others.length === 0) return [];
+  return [
+    text({ command: 'backup keys reseal' }, ` seals those of ${others.map(({ name }) => name).join(', ')} to who can open backups now.`),
+  ];
+}
