@@ -1,7 +1,7 @@
 import type { Secret } from '../config/secret.ts';
 import { asFailure, Failure } from '../failures/failure.ts';
 import type { Job, JobRequester } from '../workflow/job.ts';
-import type { Executor, RunHooks } from '../workflow/jobs.ts';
+import { peopleAsked, type Executor, type RunHooks } from '../workflow/jobs.ts';
 import type { Plan } from '../workflow/plan.ts';
 import type { CommandContext } from './context.ts';
 import { planOf, type ContextMaker } from './dispatch.ts';
@@ -10,9 +10,6 @@ import type { RunNote, WriteCommand } from './define.ts';
 
 /** Milliseconds that an effect whose answer was lost is given to arrive before it is looked for. */
 const settle = 1000;
-
-/** What stands for the work of a step that is run again after a kill. */
-const again = 'again';
 
 /** Runs the items of a job: the effect, then the read-back without which nothing is called done. */
 export class CommandExecutor implements Executor {
@@ -42,10 +39,10 @@ export class CommandExecutor implements Executor {
     const data = job.plan.items[n]?.data;
     if (command.again === true) {
       ctx.aside = (wait) => {
-        begun(again);
+        begun(peopleAsked);
         return hooks.aside(wait);
       };
-      const there: unknown = work === again ? await command.readBack(ctx, data, {}) : null;
+      const there: unknown = work === peopleAsked ? await command.readBack(ctx, data, {}) : null;
       if (there !== null) return there;
     }
     const doIt = async (): Promise<RunNote> => {

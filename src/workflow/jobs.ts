@@ -23,6 +23,9 @@ export interface Executor {
   probe(job: Job, n: number): Promise<unknown>;
 }
 
+/** What stands for the work of a step that has waited for people: after a kill it is run again, and asks them again. */
+export const peopleAsked = 'again';
+
 export interface RunHooks {
   /** What the homeserver called the work that an earlier process has begun, or null: then it is begun. */
   work: string | null;
@@ -276,13 +279,16 @@ export class Jobs {
   }
 
   /**
-   * The same for a shell that took the store: what a killed one left there. What the room was asked, or must be told of, and
-   * what cannot be looked at now, waits for the daemon.
+   * The same for a shell that took the store: what a killed one left there. What the room was asked, or must be told of, what waits
+   * for people, whom nobody can ask here, and what cannot be looked at now, waits for the daemon.
    */
   async recoverShell(): Promise<void> {
     const { approvals, jobs } = this.#options;
     const isOwn = ({ id, origin, ending }: Job): boolean =>
-      origin.kind === 'shell' && ending?.kind !== 'break-glass' && approvals.get(id)?.place !== 'room';
+      origin.kind === 'shell' &&
+      ending?.kind !== 'break-glass' &&
+      approvals.get(id)?.place !== 'room' &&
+      jobs.steps(id).every(({ work }) => work !== peopleAsked);
     try {
       for (const job of jobs.inState('running').map(asJob)) if (isOwn(job)) await this.#afterCrash(job, true);
       for (const job of jobs.inState('pending').map(asJob)) if (isOwn(job)) this.veto(job.id);

@@ -11,6 +11,7 @@ import type { RoomEvent } from '../../kit/client.ts';
 import { Homeserver } from './support/homeserver.ts';
 import { bodyOf, resultOf } from './support/seat.ts';
 import type { Steward } from './support/steward.ts';
+import { until } from './support/until.ts';
 
 /** Backups that Steward cannot open, opened by an admin with the program `age`, for one job. */
 
@@ -91,6 +92,13 @@ const restoreStates = (): unknown[] => {
   const rows = database.prepare('SELECT state FROM restores ORDER BY id').all();
   database.close();
   return rows.map(({ state }) => state);
+};
+
+const stateOf = (job: string): unknown => {
+  const database = new DatabaseSync(join(steward.dataDir, 'steward.db'), { readOnly: true, timeout: 5000 });
+  const row = database.prepare('SELECT state FROM jobs WHERE id = ?').get(job);
+  database.close();
+  return row?.['state'];
 };
 
 const wordsOf = (event: RoomEvent): [string | undefined, string | undefined] => [resultOf(event)?.outcome, resultOf(event)?.error_id];
@@ -287,6 +295,26 @@ test('in the shell the request is shown where the command waits, and answered in
   expect((await steward.shell('backup', 'verify', id, '--level', '2', '--identity-file', join(dir, 'other.key'))).err).toContain(
     'backup.no-key',
   );
+});
+
+test('what the shell had asked for waits for the next daemon; a shell without one leaves it, and says how to give a key', async () => {
+  const waiting = await requestAfter(() => Promise.resolve(steward.startShell('backup', 'verify', id, '--level', '2')));
+  const job = jobOf(waiting.request);
+  await steward.kill();
+  expect((await waiting.caused.ended).err).toContain('job.unknown');
+
+  const verify = ['backup', 'verify', id, '--level', '2'];
+  const refused = await steward.shell(...verify);
+  expect(refused).toMatchObject({ exit: 3, err: expect.stringMatching(/backup\.no-key[\s\S]*--identity-file my\.key/) });
+  const unlocking = await steward.shell('backup', 'unlock', job);
+  expect(unlocking).toMatchObject({ exit: 3, err: expect.stringMatching(/daemon does not run[\s\S]*--identity-file my\.key/) });
+  expect(await steward.shell(...verify, '--identity-file', join(dir, 'my.key'))).toMatchObject({ exit: 0 });
+  expect(stateOf(job)).toBe('running');
+
+  const again = await requestAfter(() => steward.start());
+  expect(jobOf(again.request)).toBe(job);
+  expect(resultOf(await unlock(again.request))?.outcome).toBe('done');
+  await until(() => stateOf(job) === 'done', 15_000, 'it has gone on');
 });
 
 test('what lies on the disk was not touched by any of it', () => {

@@ -63,6 +63,12 @@ function requestOf({ unlocks }: CommandContext, job: string | undefined): Unlock
   const attempted = job === undefined ? 'unlock a backup' : `unlock the job ${job}`;
   const open = unlocks.open().filter(({ jobId }) => job === undefined || jobId === job);
   const [first] = open;
+  if (unlocks.asked === null)
+    throw new Failure('backup.nothing-to-unlock', {
+      attempted,
+      reason: 'the daemon does not run, and what waited for keys waits for it',
+      hint: 'It asks again when it starts. In the shell a key comes with the command that needs it: `--identity-file my.key`.',
+    });
   if (first === undefined) throw new Failure('backup.nothing-to-unlock', { attempted });
   if (open.length > 1)
     throw new Failure('usage.missing-value', {
