@@ -130,6 +130,26 @@ describe('an object of many parts', () => {
     expect(await unfinished(bucket)).toBe(0);
   });
 
+  // S3 may begin to answer before it knows: the error then comes with 200.
+  test.each<[string, number]>([
+    ['once is put together by another try', 1],
+    ['always is a failure, and nothing is there', Infinity],
+  ])('whose parts are refused with 200 %s', async (_, times) => {
+    const bucket = await newBucket();
+    const fault = proxy.fault({
+      name: 'at the end',
+      match: ({ method, path }) => method === 'POST' && path.includes('uploadId='),
+      action: { status: 200, body: '<?xml version="1.0"?><Error><Code>InternalError</Code><Message>try again</Message></Error>' },
+      times,
+    });
+    const put = destinationIn(bucket, { endpoint: proxy.url }).put('big', chunks(...parts()));
+    if (times === 1) expect(await put).toEqual({ bytes: content.length, sha256 });
+    else await expect(put).rejects.toMatchObject({ id: 'backup.destination-failed', reason: expect.stringContaining('InternalError') });
+    fault.remove();
+    expect(existsSync(join(s3.root, bucket, 'big'))).toBe(times === 1);
+    expect(await unfinished(bucket)).toBe(0);
+  });
+
   test('that never comes to its end leaves nothing', async () => {
     const bucket = await newBucket();
     const fault = proxy.fault({
@@ -203,6 +223,31 @@ describe('an object of many parts', () => {
     const settings = ${JSON.stringify({ ...settingsOf(bucket), secretAccessKey: undefined })};
     await new S3Destination('cloud', { ...settings, secretAccessKey: new Secret(process.env.SECRET) }, { now: () => Date.now() }).put('20261122_021500/big', chunks());
   `;
+});
+
+describe('what is read, listed and removed survives', () => {
+  test.each<[string, FaultAction]>([
+    ['500', { status: 500, body: '<Error><Code>InternalError</Code></Error>' }],
+    ['429', { status: 429, body: '<Error><Code>TooManyRequests</Code></Error>' }],
+    ['503 SlowDown', { status: 503, body: '<Error><Code>SlowDown</Code></Error>' }],
+    ['a cut connection', 'reset'],
+  ])('%s', async (_, action) => {
+    const bucket = await newBucket();
+    await destinationIn(bucket).put('one/a', chunks(Buffer.from('there')));
+    const destination = destinationIn(bucket, { endpoint: proxy.url });
+    const strike = (): void => void proxy.fault({ name: 'at first', match: ({ path }) => path.startsWith(`/${bucket}`), action, times: 2 });
+    const names: string[] = [];
+    strike();
+    expect((await buffer(destination.get('one/a'))).toString()).toBe('there');
+    strike();
+    expect(await destination.size('one/a')).toBe(5);
+    strike();
+    for await (const { name } of destination.list('')) names.push(name);
+    expect(names).toEqual(['one/a']);
+    strike();
+    await destination.clear('one/');
+    expect(existsSync(join(s3.root, bucket, 'one/a'))).toBe(false);
+  });
 });
 
 describe('an object of more parts than S3 takes', () => {
