@@ -5,14 +5,8 @@ import type { Clock } from '../clock.ts';
 import { Secret } from '../config/secret.ts';
 import { ageLibrary } from '../secrets/age-library.ts';
 import type { BackupStore, EpochRow } from '../store/backups.ts';
+import { identitiesIn, type KeySettings } from './identities.ts';
 import type { Recipients } from './recipients.ts';
-
-export interface KeySettings {
-  /** The admins' own. */
-  recipients: readonly string[];
-  /** Opens backups without an admin, where it is given. */
-  identity?: Secret | undefined;
-}
 
 /**
  * Backups are sealed to an epoch: a key pair made anew each month, whose private half is kept only sealed to the admins'
@@ -163,15 +157,6 @@ export async function epochIdentities(
       if ((await identityToRecipient(line)) === recipient) opened.set(name, new Secret(line));
   }
   return opened;
-}
-
-/** The lines of a file of age that are identities. */
-export function identitiesIn(file: Secret): string[] {
-  return file
-    .reveal()
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((line) => line.startsWith('AGE-SECRET-KEY-'));
 }
 
 /** The key that manifests are signed with, made when it is first needed. */

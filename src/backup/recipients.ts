@@ -4,7 +4,7 @@ import { Failure } from '../failures/failure.ts';
 import { ageLibrary } from '../secrets/age-library.ts';
 import { encryptTo } from '../secrets/age.ts';
 import type { BackupRecipient, BackupRecipients } from '../store/backup-recipients.ts';
-import { identitiesIn, type KeySettings } from './keys.ts';
+import { identitiesIn, type KeySettings } from './identities.ts';
 
 /** What the configuration says otherwise than what was accepted. */
 export interface RecipientChange {

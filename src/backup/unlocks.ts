@@ -2,7 +2,7 @@ import type { Clock } from '../clock.ts';
 import { Secret } from '../config/secret.ts';
 import { Failure } from '../failures/failure.ts';
 import { ageLibrary } from '../secrets/age-library.ts';
-import { identitiesIn } from './keys.ts';
+import { identitiesIn } from './identities.ts';
 
 /** The private half of an epoch as it is stored: an age file that the admins can open. */
 export interface SealedEpoch {
