@@ -10,9 +10,9 @@ import type { FileKey } from './age-payload.ts';
 import type { Destination, Stored } from './destinations/destination.ts';
 import { FanOut, type Lost } from './fan-out.ts';
 import type { EpochKeys } from './keys.ts';
-import { publicOf, signRecord, type Manifest, type ManifestObject, type Proof } from './manifest.ts';
+import { publicOf, signRecord, type Manifest, type ManifestObject, type MediaChecked, type Proof } from './manifest.ts';
 import { checkAllMedia, isCheckDue } from './media-check.ts';
-import { backUpMedia, dropDamaged } from './media.ts';
+import { backUpMedia, dropDamaged, type MediaRun } from './media.ts';
 import { opened, sealInto, type SealedObject } from './object.ts';
 import { ownTar, type OwnPart } from './own.ts';
 import { tellOfDump, type Tell } from './progress.ts';
@@ -61,6 +61,7 @@ interface Made {
   facts: DatabaseFacts;
   /** Destinations whose media are all to be looked at. */
   due: readonly Destination[];
+  media: MediaRun;
   /** What the database held; taken beside the copying of the rest. */
   live: Promise<Fingerprint>;
   /** What was written last in each destination. */
@@ -211,12 +212,11 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
           epochs: epochs.map(({ name }) => name),
         });
         if (media.until !== null) store.setMediaUntil(destination.name, media.until);
-        // The first one has compared all as it copied them.
-        if (store.mediaChecked(destination.name) === null && !due.includes(destination)) store.setMediaChecked(destination.name, startedAt);
+        if (media.of(destination).checked !== null) store.setMediaChecked(destination.name, startedAt);
       });
       manifests.set(destination, { manifest: record, text });
     });
-    return { manifests, database, fileKey: sealed.fileKey, format: dump.format, facts: databaseFacts, due, live };
+    return { manifests, database, fileKey: sealed.fileKey, format: dump.format, facts: databaseFacts, due, media, live };
   } catch (error) {
     dump.stream.abort();
     await dump.snapshot.close();
@@ -287,7 +287,8 @@ async function putEpochs(
  * Content: what was stored, opened by the file's key that is still in memory, is loaded into a database that is thrown away
  * and compared with what the database held. Object: what this backup added is read again and hashed, in each destination.
  */
-async function prove(options: CreateOptions, fan: FanOut, { manifests, database, fileKey, format, facts, due, live }: Made): Promise<void> {
+async function prove(options: CreateOptions, fan: FanOut, made: Made): Promise<void> {
+  const { manifests, database, fileKey, format, facts, due, live } = made;
   const { id, stack, store, signer, clock, log, signal, tell } = options;
   const started = clock.monotonic();
   tell('what was stored is read again');
@@ -329,9 +330,12 @@ async function prove(options: CreateOptions, fan: FanOut, { manifests, database,
     Object.assign(content, { level: format === 'engine' ? 1 : 2, missing });
   }
   const checked = fan.left(due);
-  if (checked.length > 0) {
-    tell('all media are compared with the database');
-    const media = await checkAllMedia({ stack, store, destinations: checked, schemaVersion: facts.schemaVersion, signal });
+  if (checked.length > 0) tell('all media are compared with the database');
+  const media =
+    checked.length > 0
+      ? await checkAllMedia({ stack, store, destinations: checked, schemaVersion: facts.schemaVersion, signal })
+      : comparedAsCopied(made.media, fan.left());
+  if (media !== null) {
     const faults = media.missing + media.wrong;
     Object.assign(content, { media });
     if (faults === 0 && content.level === 3) content.level = 4;
@@ -357,6 +361,12 @@ async function prove(options: CreateOptions, fan: FanOut, { manifests, database,
       file: join(destination.place, id),
     });
   });
+}
+
+/** What the copying has found, where all media were new in each destination; else null: those that are held already were not looked at. */
+function comparedAsCopied(media: MediaRun, destinations: readonly Destination[]): MediaChecked | null {
+  const checked = destinations.map((destination) => media.of(destination).checked);
+  return checked.includes(null) ? null : (checked[0] ?? null);
 }
 
 /** @throws Failure `backup.damaged`; a pack that is, the next backup makes anew from live media */

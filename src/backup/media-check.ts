@@ -8,7 +8,7 @@ import { allMedia, contentPath, mediaByIds, type Media } from './media.ts';
 const every = 30 * 86_400_000;
 const examplesAtMost = 20;
 
-/** Whether a destination's media are due to be looked at, all of them. The first backup compares all as it copies them. */
+/** Whether a destination's media are due to be looked at, all of them. Where it holds none, all are compared as they are copied. */
 export function isCheckDue(store: BackupStore, destination: Destination, now: number): boolean {
   const at = store.mediaChecked(destination.name);
   return at === null ? store.mediaUntil(destination.name) !== null : now - at >= every;

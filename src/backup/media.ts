@@ -4,6 +4,7 @@ import { ownOutput } from '../stack/stream.ts';
 import type { BackupStore, EpochRow, MediaProblem, PackRow } from '../store/backups.ts';
 import type { Destination } from './destinations/destination.ts';
 import type { FanOut } from './fan-out.ts';
+import type { MediaChecked } from './manifest.ts';
 import { hashColumn, heldRows } from './media-rows.ts';
 import { sealInto } from './object.ts';
 import type { Tell } from './progress.ts';
@@ -15,6 +16,8 @@ export interface MediaResult {
   missing: number;
   wrong: number;
   examples: string[];
+  /** Of a destination that held none before: all were compared with their rows as they were copied. Else null. */
+  checked: MediaChecked | null;
 }
 
 export interface MediaOptions {
@@ -63,7 +66,7 @@ export interface MediaRun {
 export async function backUpMedia(options: MediaOptions): Promise<MediaRun> {
   const { fan, stack, store } = options;
   await fan.each((destination) => forgetLostPacks(destination, store));
-  const results = new Map(fan.left().map((destination) => [destination, emptyResult()]));
+  const results = new Map(fan.left().map((destination) => [destination, emptyResult(holdsNone(store, destination))]));
   const run: Run = { ...options, results, packs: 0, read: { media: 0, bytes: 0 }, smaller: new Map() };
   const until = await newest(stack);
   await onePass(run, fan.left());
@@ -82,7 +85,13 @@ interface Run extends MediaOptions {
   smaller: Map<string, Destination[]>;
 }
 
-const emptyResult = (): MediaResult => ({ newFiles: 0, newBytes: 0, missing: 0, wrong: 0, examples: [] });
+/** Whether all media are new to it. */
+const holdsNone = (store: BackupStore, { name }: Destination): boolean => store.mediaUntil(name) === null && store.packs(name).length === 0;
+
+const emptyResult = (isFirst = false): MediaResult => ({
+  ...{ newFiles: 0, newBytes: 0, missing: 0, wrong: 0, examples: [] },
+  checked: isFirst ? { media: 0, bytes: 0, missing: 0, wrong: 0, examples: [] } : null,
+});
 
 async function onePass(run: Run, group: readonly Destination[]): Promise<void> {
   const { fan, store } = run;
@@ -147,6 +156,9 @@ async function onePack(run: Run, group: readonly Destination[], first: Media, re
     const result = results.get(destination) ?? emptyResult();
     result.newFiles += files.length;
     result.newBytes += bytesOf;
+    if (result.checked === null) continue;
+    result.checked.media += taken.length;
+    result.checked.bytes += taken.reduce((sum, { bytes }) => sum + bytes, 0);
   }
   async function* lines(): AsyncGenerator<Uint8Array> {
     for (let at = 0; at < files.length; at += page)
@@ -281,6 +293,8 @@ async function tellFaults({ stack, store, schemaVersion }: Run, { name }: Destin
   }
   result.missing = store.countFaults(name, 'missing');
   result.wrong = store.countFaults(name, 'wrong');
+  const { missing, wrong, examples } = result;
+  if (result.checked !== null) Object.assign(result.checked, { missing, wrong, examples });
 }
 
 async function newest(stack: Stack): Promise<number | null> {

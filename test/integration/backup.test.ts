@@ -163,7 +163,10 @@ test('is made, and proven on both axes', async () => {
     content: { level: number; tables: number };
     object: { level: number };
   };
-  expect(proof).toMatchObject({ content: { level: 3, missing: null }, object: { level: 1 } });
+  expect(proof).toMatchObject({
+    content: { level: 4, missing: null, media: { media: 2, bytes: 3_000_003, missing: 0, wrong: 0, examples: [] } },
+    object: { level: 1 },
+  });
   expect(proof.content.tables).toBeGreaterThan(150);
   // Nothing of the live server was touched.
   expect(await oracle('synapse')).toBe(before);
@@ -283,7 +286,7 @@ describe('list, info and verify', () => {
   test('show what there is', async () => {
     const list = await steward('backup list');
     expect(JSON.stringify(list.parts)).toContain(first);
-    expect(JSON.stringify(list.parts)).toContain('content L3');
+    expect(JSON.stringify(list.parts)).toContain('content L4');
     const info = await steward(`backup info ${first}`);
     expect(JSON.stringify(info.parts)).toContain('example.org');
     expect(await steward('backup info 20000101_000000')).toMatchObject({ outcome: 'failed', errorId: 'backup.not-found' });

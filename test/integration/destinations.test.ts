@@ -196,7 +196,7 @@ let first: string;
 describe('backup create', () => {
   test('goes to each destination from one dump, and is safe', async () => {
     const reply = await steward('backup create');
-    expect(reply).toMatchObject({ outcome: 'done', result: { safe: true, contentLevel: 3 } });
+    expect(reply).toMatchObject({ outcome: 'done', result: { safe: true, contentLevel: 4 } });
     [first = ''] = idsIn(disk);
     expect(filesIn(cloud)).toEqual(filesIn(disk));
     for (const place of [disk, cloud]) assertWhole(place, first);

@@ -119,7 +119,7 @@ test('what has no file is told by every backup, however old it is, until it is b
   gone = await upload('gone');
   const held = readFileSync(fileOf(gone));
   rmSync(fileOf(gone));
-  expect(await create()).toMatchObject({ newMedia: 1, mediaMissing: 1, mediaChecked: null, contentLevel: 3 });
+  expect(await create()).toMatchObject({ newMedia: 1, mediaMissing: 1, mediaChecked: 2, mediaRotten: [gone], contentLevel: 3 });
   // Far before what a nightly run looks at again.
   inSynapse('UPDATE local_media_repository SET created_ts = created_ts - ?', 2 * month);
   const newer = await upload('newer');
@@ -202,4 +202,24 @@ test('a pack whose media are all gone goes with the last backup that is made of 
     const manifest = readFileSync(join(place, after.id, 'manifest.json'), 'utf8');
     for (const pack of packsIn(place)) expect(manifest).toContain(pack);
   }
+});
+
+test('where a destination has none, all are compared as they are copied', async () => {
+  const lose = (place: string): void => {
+    for (const pack of packsIn(place)) rmSync(join(place, pack));
+  };
+  const checkedAt = (): unknown[] => core.store.database.prepare('SELECT at FROM media_checks ORDER BY destination').all();
+  core.store.database.prepare('UPDATE media_checks SET at = at - 1000').run();
+  const [cloud, disk] = checkedAt();
+  lose(places.cloud);
+  // In the other one nobody has looked at them.
+  expect(await create()).toMatchObject({ mediaChecked: null, contentLevel: 3 });
+  expect(checkedAt()).toEqual([expect.not.objectContaining(cloud as object), disk]);
+  lose(places.cloud);
+  lose(places.disk);
+  expect(await create()).toMatchObject({ newMedia: 2, mediaChecked: 2, mediaRotten: [], contentLevel: 4 });
+  // As `backup scan` leaves a new catalogue: what is held is known, and not whether it was looked at.
+  core.store.database.exec('DELETE FROM media_checks; DELETE FROM media_until');
+  expect(await create()).toMatchObject({ newMedia: 0, mediaChecked: null, contentLevel: 3 });
+  expect(await create()).toMatchObject({ newMedia: 0, mediaChecked: 2, contentLevel: 4 });
 });

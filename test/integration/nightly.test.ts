@@ -155,7 +155,7 @@ test('the report says how it was, what is proven on both axes, and what a restor
     /^backup · !backup create · asked for/,
     /Backed up as \d{8}_\d{6}: [\d.]+ [kM]B in [\d.]+ s/,
     /in: disk, \S+: stored L1, read and hashed/,
-    /content: L3, restored into another database and compared/,
+    /content: L4, restored and compared, all media hashed/,
     /A restore now would take \d+ s and lose \d+ s\. Measured: the proof of \d{8}_\d{6}/,
     /Next run: \d{4}-\d\d-\d\d 02:30 CES?T\./,
   ])
@@ -256,7 +256,7 @@ test('the numbers of the newest backup are metrics, each axis by itself', async 
     /^steward_backup_last_proven_timestamp_seconds \d{10}/m,
     /^steward_backup_last_size_bytes [1-9]\d+$/m,
     /^steward_backup_last_duration_seconds [\d.]+$/m,
-    /^steward_backup_last_content_level 3$/m,
+    /^steward_backup_last_content_level 4$/m,
     /^steward_backup_last_object_level\{destination="disk"\} 1$/m,
     /^steward_restore_expected_duration_seconds [\d.]+$/m,
   ])

@@ -64,7 +64,7 @@ const accept = (...more: string[]): Promise<Shown> => steward.shell('backup', 'k
 test('a backup that nobody has shown to be able to open is made, and is not proven', async () => {
   const made = await steward.alice.ask('!backup create');
   expect(resultOf(made)).toMatchObject({ outcome: 'done' });
-  expect(bodyOf(made)).toContain('content: L3');
+  expect(bodyOf(made)).toContain('content: L4');
   expect(bodyOf(made)).toContain('Not proven: nobody has shown to be able to open it. !backup keys');
   expect(bodyOf(await steward.alice.ask('!backup info latest'))).toContain('nobody has shown to be able to open it');
   expect(bodyOf(await steward.alice.ask('!backup list'))).toContain('1 of these are not proven');

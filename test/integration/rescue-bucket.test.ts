@@ -59,7 +59,7 @@ async function fetchFrom(under: string, folder: string): Promise<void> {
 
 test('by the sheet, the sealed keys and the newest backup the server and Steward come back', async () => {
   await world.upload('of an earlier backup');
-  expect(await world.steward('backup create')).toMatchObject({ outcome: 'done', result: { newMedia: 1, contentLevel: 3 } });
+  expect(await world.steward('backup create')).toMatchObject({ outcome: 'done', result: { newMedia: 1, contentLevel: 4 } });
   await world.upload('of this one');
   const [then, media, files] = [await world.settledOracle(), world.mediaTree(), world.files()];
   const made = (await world.steward('backup create')) as unknown as { outcome: string; result: { id: string; newMedia: number } };

@@ -39,7 +39,7 @@ beforeAll(async () => {
   then = await world.settledOracle();
   media = world.mediaTree();
   files = world.files();
-  expect(await world.steward('backup create')).toMatchObject({ outcome: 'done', result: { contentLevel: 3 } });
+  expect(await world.steward('backup create')).toMatchObject({ outcome: 'done', result: { contentLevel: 4 } });
   const rows = (query: string): unknown => store.prepare(query).all();
   held = {
     id: readdirSync(world.disk).find((name) => /^\d/.test(name)) ?? '',

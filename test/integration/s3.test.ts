@@ -432,7 +432,7 @@ describe('a backup of a homeserver', () => {
 
   test('is made, proven, read again, and opened by age; the secret is nowhere', () => {
     const created = steward('backup', 'create');
-    expect(created).toMatchObject({ status: 0, out: expect.stringContaining('content: L3') });
+    expect(created).toMatchObject({ status: 0, out: expect.stringContaining('content: L4') });
     expect(created.out).toContain(`s3://${bucket}/matrix`);
     const top = join(s3.root, bucket, 'matrix');
     const [id = ''] = readdirSync(top).sort();

@@ -13,7 +13,7 @@ export const backupCreate = defineWrite({
   details: [
     'It goes to every destination of the configuration, from one dump; `--to` names one. A destination that fails does so alone: the others have the backup, and `backup.not-everywhere` says which has not. Proven in two destinations it is safe.',
     'Media that the destination has already are not copied again. The backup counts when its manifest is written, which is last; whatever fails before takes all of it away.',
-    'Then the dump is read back, restored into a database that is thrown away, and compared with what the homeserver held: content L3. New media are hashed against the homeserver’s database as they are copied; once a month, and with `--all-media`, all media are, and every pack is read again: content L4. `backup.not-proven` means that the backup is there and is not what it should be.',
+    'Then the dump is read back, restored into a database that is thrown away, and compared with what the homeserver held: content L3. New media are hashed against the homeserver’s database as they are copied, which is all of them where a destination has none yet; once a month, and with `--all-media`, all media are, and every pack is read again. Where all were, that is content L4. `backup.not-proven` means that the backup is there and is not what it should be.',
   ],
   tier: 'change',
   lock: 'backup',
