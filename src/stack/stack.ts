@@ -57,7 +57,7 @@ export type CapabilityName = 'observe' | 'dump' | 'restore' | 'control';
 export interface Capability {
   name: CapabilityName;
   granted: boolean;
-  /** What is missing, in words; empty when granted. */
+  /** What is missing, in words; of what is granted, what it does without. */
   missing: readonly string[];
   /** Lines to run or to put into a file, that give what is missing. */
   grant: readonly string[];

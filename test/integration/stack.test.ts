@@ -143,12 +143,23 @@ describe('facts and powers', () => {
     ]);
     await whole.snapshot.close();
 
+    const needed = ['GRANT synapse TO steward;', 'ALTER ROLE steward CREATEDB;', 'GRANT pg_signal_backend TO steward;'];
     const restore = await of('restore');
     expect(restore).toMatchObject({
       granted: false,
-      grant: ['GRANT synapse TO steward;', 'ALTER ROLE steward CREATEDB;', 'GRANT pg_signal_backend TO steward;'],
+      grant: [...needed, 'GRANT pg_read_all_settings TO steward;'],
     });
-    await sql(postgres.superuser, restore?.grant.join('\n') ?? '');
+    // Without the last one it works, and does not see whether there is room.
+    await sql(postgres.superuser, needed.join('\n'));
+    expect(await of('restore')).toEqual({
+      name: 'restore',
+      granted: true,
+      missing: [expect.stringContaining('steward may not ask where the database lies')],
+      grant: ['GRANT pg_read_all_settings TO steward;'],
+    });
+    expect(await stack.restores.databaseSpace(1)).toMatchObject({ free: null });
+    await sql(postgres.superuser, restore?.grant.at(-1) ?? '');
+    expect(await stack.restores.databaseSpace(1)).toMatchObject({ free: expect.any(Number) });
     expect(await of('restore')).toEqual({ name: 'restore', granted: true, missing: [], grant: [] });
   });
 

@@ -85,5 +85,6 @@ function componentLine({ name, running, problem }: { name: string; running: bool
 }
 
 function capabilityLine({ name, granted, missing }: Pick<Capability, 'granted' | 'missing'> & { name: string }): Line {
-  return [granted ? '✅ ' : '❌ ', { strong: name }, granted ? '' : `: ${missing.join('; ')}`];
+  const mark = granted ? (missing.length === 0 ? '✅' : '⚠️') : '❌';
+  return [`${mark} `, { strong: name }, missing.length === 0 ? '' : `: ${missing.join('; ')}`];
 }

@@ -26,6 +26,7 @@ import { logsOf, missingControl, restartComponent, startComponent, statusOf, sto
 import { HostRestores } from './restore.ts';
 import { tarOfMedia } from './media.ts';
 import { connect, factsOf, majorOf, onServer, openSnapshot, powersOf, type Access } from './postgres.ts';
+import { dataFolder, settingsGrant } from './restore-postgres.ts';
 import { dumpProgram, hasProgram, inLargePieces, postgresPrograms } from './programs.ts';
 import { dumpProgress } from './dump-progress.ts';
 import { feedDecompressed } from './feed.ts';
@@ -57,6 +58,9 @@ export interface HostSettings {
 const leftOut = 'e2e_one_time_keys_json';
 /** What the server knows the dump by. */
 const dumpName = 'steward-backup';
+
+/** Of a capability that lacks nothing. */
+const nothing: Pick<Capability, 'missing' | 'grant'> = { missing: [], grant: [] };
 
 /** One machine: the homeserver's files and processes are this machine's. */
 export class HostStack implements Stack {
@@ -116,7 +120,7 @@ export class HostStack implements Stack {
       grant: grantFiles,
     };
     const restore: Capability = { name: 'restore', granted: true, missing: [], grant: [] };
-    if (access !== null) await this.#addPowers(access, dump, restore);
+    const without: Pick<Capability, 'missing' | 'grant'> = access === null ? nothing : await this.#addPowers(access, dump, restore);
     for (const [name, settings] of components) {
       const key = missingControl(settings);
       if (key === null) continue;
@@ -126,7 +130,12 @@ export class HostStack implements Stack {
     return [
       { name: 'observe', granted: true, missing: [], grant: [] },
       { ...dump, granted: dump.missing.length === 0 },
-      { ...restore, granted: restore.missing.length === 0 },
+      {
+        name: 'restore',
+        granted: restore.missing.length === 0,
+        missing: [...restore.missing, ...without.missing],
+        grant: [...restore.grant, ...without.grant],
+      },
       components.length > 0
         ? { name: 'control', granted: true, missing: [], grant: [] }
         : {
@@ -316,7 +325,8 @@ export class HostStack implements Stack {
     };
   }
 
-  async #addPowers(access: Access, dump: Capability, restore: Capability): Promise<void> {
+  /** @returns what a restore does without */
+  async #addPowers(access: Access, dump: Capability, restore: Capability): Promise<Pick<Capability, 'missing' | 'grant'>> {
     let client;
     try {
       client = await connect(access);
@@ -324,12 +334,17 @@ export class HostStack implements Stack {
       const reason = (error as Failure).reason;
       Object.assign(dump, { missing: [...dump.missing, `the database cannot be reached: ${reason}`] });
       Object.assign(restore, { missing: [`the database cannot be reached: ${reason}`] });
-      return;
+      return nothing;
     }
     try {
       const [forDump, forRestore] = await powersOf(client, access);
       Object.assign(dump, { missing: [...dump.missing, ...(forDump?.missing ?? [])], grant: [...dump.grant, ...(forDump?.grant ?? [])] });
       Object.assign(restore, forRestore);
+      if (!(await dataFolder(client)).grant) return nothing;
+      return {
+        missing: [`${access.user} may not ask where the database lies: whether there is room for a restore is not seen before it`],
+        grant: [settingsGrant(access)],
+      };
     } finally {
       await client.end();
     }

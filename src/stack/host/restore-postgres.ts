@@ -105,7 +105,7 @@ export class PostgresRestore {
         place: folder ?? `PostgreSQL on ${host}:${port}`,
         needed: Math.ceil(bytes * growth) + Math.min(bytes, Number(row?.['log'])) + reserve,
         free: folder === null ? null : await freeAt(folder),
-        grant: grant ? `GRANT pg_read_all_settings TO ${identifier(this.#access.user)};` : null,
+        grant: grant ? settingsGrant(this.#access) : null,
       };
     });
   }
@@ -226,8 +226,11 @@ export class PostgresRestore {
   }
 }
 
+/** What lets the role see it. */
+export const settingsGrant = ({ user }: Access): string => `GRANT pg_read_all_settings TO ${identifier(user)};`;
+
 /** Where a server on this machine keeps its data; null where it is another machine, or does not say. */
-async function dataFolder(client: Client): Promise<{ folder: string | null; grant: boolean }> {
+export async function dataFolder(client: Client): Promise<{ folder: string | null; grant: boolean }> {
   const [at] = await rowsOf(client, `SELECT host(inet_server_addr()) AS address`);
   // A server that is reached by its socket has no address.
   const address = at?.['address'];
