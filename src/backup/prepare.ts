@@ -181,7 +181,7 @@ async function prepareMedia(options: PrepareOptions, view: Snapshot, report: Rep
     if (wanted.size === 0) continue;
     const needed = [...wanted.values()].reduce((sum, { bytes }) => sum + bytes, 0);
     assertRoom(await stack.restores.mediaSpace(needed), 'unpack media');
-    const staged = await stack.restores.stageMedia(id, pack.tar(signal), (path) => wanted.has(path), signal);
+    const staged = await stack.restores.stageMedia(id, pack.tar(signal), (path, bytes) => wanted.get(path)?.bytes === bytes, signal);
     const byPath = new Map(staged.map((file) => [file.path, file]));
     for (const line of wanted.values()) {
       const file = byPath.get(line.path);

@@ -342,7 +342,7 @@ export const failureTable = {
   ),
   'restore.no-space': failed('There is too little space for a restore.', 'Make space there. The live server was not touched.', true),
   'restore.unsafe-name': failed(
-    'A backup holds a name that leads out of its place.',
+    'A backup holds what is no file at a place of its own.',
     'Nothing of it was put in place. Who could write to the destination? Use another backup.',
   ),
   'restore.unsafe-dump': failed(

@@ -220,15 +220,25 @@ export interface RestorePlace {
   /**
    * Unpacks files of a tar of media beside the live ones.
    *
-   * @param wanted by path, those to take
+   * @param wanted by path and size, those to take
    * @returns what was taken, hashed on its way
-   * @throws Failure `restore.unsafe-name` for a name that is none of a media file
+   * @throws Failure `restore.unsafe-name` for a name that is none of a media file, or one that is there twice
    */
-  stageMedia(id: string, tar: AsyncIterable<Uint8Array>, wanted: (path: string) => boolean, signal: AbortSignal): Promise<MediaFile[]>;
+  stageMedia(
+    id: string,
+    tar: AsyncIterable<Uint8Array>,
+    wanted: (path: string, bytes: number) => boolean,
+    signal: AbortSignal,
+  ): Promise<MediaFile[]>;
   /** Puts the unpacked media among the live ones; a file that is another there is kept aside. */
   addMedia(id: string): Promise<void>;
   takeMediaBack(id: string): Promise<void>;
-  /** Unpacks a tar as `tarFiles` makes it, aside; its only file for `to`, where that is given. A file that is none of the homeserver's is left out; of its configuration, the places of database, media and key stay those of today. */
+  /**
+   * Unpacks a tar as `tarFiles` makes it, aside; its only file for `to`, where that is given. A file that is none of the homeserver's
+   * is left out; of its configuration, the places of database, media and key stay those of today.
+   *
+   * @throws Failure `restore.unsafe-name` for a link, a device, a name that leads out, one that is there twice or is far too large
+   */
   stageFiles(id: string, tar: AsyncIterable<Uint8Array>, signal: AbortSignal, to?: string): Promise<StagedFile[]>;
   /** Holds this content aside for one of the homeserver's own files, as `stageFiles` does. */
   stageFile(id: string, path: string, content: Buffer): Promise<StagedFile>;

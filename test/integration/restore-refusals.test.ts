@@ -1,9 +1,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { pack } from 'tar-stream';
+import { pack, type Header } from 'tar-stream';
 import pg from 'pg';
 import { sql } from '../../kit/postgres.ts';
 import { signingKey } from '../../src/backup/keys.ts';
@@ -50,18 +50,18 @@ async function expectUntouched(): Promise<void> {
 const path = (name: string): string => join(world.disk, name);
 const manifestOf = (): Manifest => JSON.parse(readFileSync(path(`${id}/manifest.json`), 'utf8')) as Manifest;
 
-/** A record as Steward signs it. */
-function signed(record: object): string {
+/** A record as Steward signs it, or as somebody with another key does. */
+function signed(record: object, key = join(world.dir, 'data/backup-signing.key')): string {
   const rest = Object.fromEntries(Object.entries(record).filter(([name]) => name !== 'signer' && name !== 'signature'));
-  return signRecord<Manifest>(rest as never, signingKey(join(world.dir, 'data/backup-signing.key'))).text;
+  return signRecord<Manifest>(rest as never, signingKey(key)).text;
 }
 
-/** The manifest with something changed, signed as Steward signs. */
-async function withManifest(change: (manifest: Manifest) => void, work: () => Promise<void>): Promise<void> {
+/** The manifest with something changed, signed as Steward signs, or with another key. */
+async function withManifest(change: (manifest: Manifest) => void, work: () => Promise<void>, key?: string): Promise<void> {
   const held = readFileSync(path(`${id}/manifest.json`));
   const manifest = manifestOf();
   change(manifest);
-  writeFileSync(path(`${id}/manifest.json`), signed(manifest));
+  writeFileSync(path(`${id}/manifest.json`), signed(manifest, key));
   try {
     await work();
   } finally {
@@ -93,8 +93,67 @@ describe('a prepare refuses', () => {
     const held = readFileSync(file, 'utf8');
     writeFileSync(file, held.replace('example.org', 'evil.test'));
     expect(await prepare()).toMatchObject({ errorId: 'backup.damaged' });
+    // Well signed, by a key that Steward does not know; with the signature of another text; with none.
+    writeFileSync(file, signed(JSON.parse(held) as object, join(world.dir, 'stranger.key')));
+    expect(await prepare()).toMatchObject({ outcome: 'failed', errorId: 'backup.foreign' });
+    const { signature } = JSON.parse(signed({ ...manifestOf(), id: '20000101_000000' })) as Manifest;
+    for (const other of [signature, '', undefined]) {
+      writeFileSync(file, JSON.stringify({ ...(JSON.parse(held) as Manifest), signature: other }));
+      expect({ other, ...(await prepare()) }).toMatchObject({ other, outcome: 'failed', errorId: 'backup.damaged' });
+    }
     writeFileSync(file, held);
   });
+
+  test.each(['signing-key', 'config', 'secrets'] as const)(
+    'a tar of %s by a stranger, and one that leads out by whoever has the key',
+    async (role) => {
+      const { objects, epochs } = manifestOf();
+      const object = objects.find((each) => each.role === role);
+      if (object === undefined) throw new Error(`no ${role}`);
+      const held = readFileSync(path(object.name));
+      const out = join(world.dir, 'outside');
+      mkdirSync(out);
+      const file = world.synapse.configPath.slice(1);
+      const hostile: [Partial<Header> & { name: string }, string | null][] = [
+        [{ name: `${file}/../../../outside/evil` }, null],
+        [{ name: join(out, 'evil') }, null],
+        [{ name: file, type: 'symlink', linkname: out }, `${file}/evil`],
+        [{ name: file, type: 'link', linkname: '/etc/passwd' }, file],
+        [{ name: file, type: 'character-device' }, null],
+        [{ name: file }, file],
+      ];
+      const one = async (header: Partial<Header> & { name: string }, through: string | null, isHostile: boolean): Promise<void> => {
+        const archive = pack();
+        if (header.type === undefined) archive.entry({ ...header }, 'evil');
+        else archive.entry({ ...header });
+        if (through !== null) archive.entry({ name: through }, 'evil');
+        archive.finalize();
+        const stream = ownOutput('tar', () => archive as unknown as AsyncIterable<Uint8Array>, new AbortController().signal);
+        const { stored, source } = await sealInto(new DirectoryDestination('disk', world.disk), object.name, stream, [
+          epochs[0]?.recipient ?? '',
+        ]);
+        const refused = async (errorId: RegExp): Promise<void> => {
+          expect({ header, ...(await prepare()) }).toMatchObject({ header, outcome: 'failed', errorId: expect.stringMatching(errorId) });
+          expect(readdirSync(out)).toEqual([]);
+        };
+        const change = (manifest: Manifest): void => {
+          const at = manifest.objects.find((each) => each.role === role);
+          if (at !== undefined) Object.assign(at, { stored, source: { bytes: source.bytes, sha256: source.sha256 } });
+        };
+        // Beside the manifest as it was, where what is found first is told; with one of their own; with one that is well signed.
+        await refused(isHostile ? /^(restore\.unsafe-name|backup\.damaged)$/ : /^backup\.damaged$/);
+        if (isHostile) await withManifest(change, () => refused(/^restore\.unsafe-name$/));
+        else await withManifest(change, () => refused(/^backup\.foreign$/), join(world.dir, 'stranger.key'));
+      };
+      try {
+        await one({ name: file }, null, false);
+        for (const [header, through] of hostile) await one(header, through, true);
+      } finally {
+        writeFileSync(path(object.name), held, { mode: 0o600 });
+        rmSync(out, { recursive: true });
+      }
+    },
+  );
 
   test('a key that opens nothing', async () => {
     spawnSync('age-keygen', ['-o', join(world.dir, 'wrong.key')]);

@@ -2,16 +2,18 @@ import { chmod, chown, mkdir, open, readFile, rename, rm, stat, writeFile } from
 import { dirname, join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
-import { extract } from 'tar-stream';
+import { extract, type Header } from 'tar-stream';
 import { parseDocument, type Document } from 'yaml';
 import { Failure } from '../../failures/failure.ts';
 import type { Direction, StagedFile } from '../stack.ts';
 import type { SynapseConfig } from '../synapse-config.ts';
 import { told } from './space.ts';
+import { causeOf } from './tar-read.ts';
 
 /** Keys of homeserver.yaml that say where things are: the places, and the database's password, stay those of today. */
 const placeKeys = ['database', 'databases', 'database_path', 'media_store_path', 'signing_key_path'];
 const fileAtMost = 16 << 20;
+const attempted = 'put keys, configuration and secrets aside';
 
 /** Keys, configuration and secrets of a restore, held aside in a folder of Steward's own until they are swapped. */
 export class FileRestore {
@@ -24,31 +26,33 @@ export class FileRestore {
     this.#config = config;
   }
 
+  /** @throws Failure `restore.unsafe-name`, `backup.unreadable`, `restore.no-space`; before anything live is touched */
   async stage(tar: AsyncIterable<Uint8Array>, signal: AbortSignal, to?: string): Promise<StagedFile[]> {
     const { signingKeyPath, configFiles, includedFiles, secretFiles } = this.#config;
     const known = new Set([signingKeyPath, ...configFiles, ...includedFiles, ...secretFiles]);
     const staged: StagedFile[] = [];
+    const seen = new Set<string>();
     const archive = extract();
     const feeding = pipeline(tar, archive, { signal });
     feeding.catch(() => undefined);
     try {
       for await (const entry of archive) {
-        const { name, type, size, mode, uid, gid } = entry.header;
+        const { name, size, mode, uid, gid } = entry.header;
+        assertPlain(entry.header);
         const path = to ?? `/${name}`;
-        if (type !== 'file' || !known.has(path) || size > fileAtMost) {
+        if (seen.has(path)) throw unsafe(entry.header, 'is there twice');
+        seen.add(path);
+        if (!known.has(path)) {
           entry.resume();
           continue;
         }
+        if (size > fileAtMost) throw unsafe(entry.header, `has ${size} bytes`);
         const content = await buffer(entry);
         staged.push({ path, live: await this.#keep(path, content, { mode, uid, gid }) });
       }
       await feeding;
     } catch (error) {
-      const cause = await feeding.then(
-        () => error,
-        (first: unknown) => (first instanceof Failure ? first : error),
-      );
-      throw told(cause, 'put keys, configuration and secrets aside', this.#home);
+      throw told(await causeOf(feeding, error, attempted), attempted, this.#home);
     }
     return staged;
   }
@@ -121,6 +125,22 @@ interface Meta {
   mode: number;
   uid: number;
   gid: number;
+}
+
+/** @throws Failure `restore.unsafe-name` for what no archive of Steward's has: anything but files, each at its path below `/` */
+function assertPlain(header: Header): void {
+  const { name, type, size } = header;
+  if (type !== 'file' || !Number.isSafeInteger(size) || size < 0) throw unsafe(header, 'is no file');
+  const parts = name.split('/');
+  // As Linux has them: 255 bytes a part, 4096 a path.
+  const isTooLong = Buffer.byteLength(name) > 4095 || parts.some((part) => Buffer.byteLength(part) > 255);
+  if (isTooLong || parts.some((part) => part === '' || part === '.' || part === '..') || /\p{Cc}/u.test(name))
+    throw unsafe(header, 'is no path of a file');
+}
+
+function unsafe({ name, type }: Header, what: string): Failure {
+  const shown = name.length > 100 ? `${name.slice(0, 100)}…` : name;
+  return new Failure('restore.unsafe-name', { attempted, reason: `${JSON.stringify(shown)} (${type}) ${what}` });
 }
 
 /** Whole or not at all, durable, with its mode and, for root, its owner. */

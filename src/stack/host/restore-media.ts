@@ -3,15 +3,15 @@ import { createReadStream, createWriteStream } from 'node:fs';
 import { chown, link, lstat, mkdir, opendir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import type { Readable } from 'node:stream';
 import { extract } from 'tar-stream';
 import { Failure } from '../../failures/failure.ts';
 import type { MediaFile } from '../stack.ts';
 import { buffer, Tap } from '../stream.ts';
 import { told } from './space.ts';
+import { causeOf, piecesOf } from './tar-read.ts';
 
 /** The only names that a file of media may have; no part of them leads out of the folder. */
-const mediaName = /^local_(content\/[\w-]{2}\/[\w-]{2}\/[\w-]+|thumbnails\/[\w-]{2}\/[\w-]{2}\/[\w-]+\/[\w-][\w.-]*)$/;
+const mediaName = /^local_(content\/[\w-]{2}\/[\w-]{2}\/[\w-]{1,255}|thumbnails\/[\w-]{2}\/[\w-]{2}\/[\w-]{1,255}\/[\w-][\w.-]{0,254})$/;
 
 /** Media of a restore, unpacked on the same file system as the live ones, so that a link puts each in its place. */
 export class MediaRestore {
@@ -37,41 +37,40 @@ export class MediaRestore {
     return { bytes, sha256: hash.digest('hex') };
   }
 
-  async stage(tar: AsyncIterable<Uint8Array>, wanted: (path: string) => boolean, signal: AbortSignal): Promise<MediaFile[]> {
+  async stage(tar: AsyncIterable<Uint8Array>, wanted: (path: string, bytes: number) => boolean, signal: AbortSignal): Promise<MediaFile[]> {
     const home = await this.#home();
     const owner = await stat(this.#mediaPath).catch(() => null);
     const taken: MediaFile[] = [];
+    const seen = new Set<string>();
     const archive = extract();
     const feeding = pipeline(tar, archive, { signal });
     feeding.catch(() => undefined);
     try {
       for await (const entry of archive) {
-        const { name, type } = entry.header;
+        const { name, type, size } = entry.header;
         if (type !== 'file' || !mediaName.test(name))
           throw new Failure('restore.unsafe-name', {
             attempted: 'unpack media',
             reason: `${JSON.stringify(name)} (${type}) is no file of media`,
           });
-        if (!wanted(name)) {
+        if (!wanted(name, size)) {
           entry.resume();
           continue;
         }
+        if (seen.has(name))
+          throw new Failure('restore.unsafe-name', { attempted: 'unpack media', reason: `${JSON.stringify(name)} is there twice` });
+        seen.add(name);
         const to = join(home, 'new', name);
         await this.#makeFolder(dirname(to), home);
         const tap = new Tap();
-        await pipeline(entry as unknown as Readable, tap, createWriteStream(to, { mode: 0o640, highWaterMark: 4 * buffer }));
+        await pipeline(piecesOf(entry), tap, createWriteStream(to, { mode: 0o640, highWaterMark: 4 * buffer }));
         if (owner !== null && process.getuid?.() === 0) await chown(to, owner.uid, owner.gid);
         taken.push({ path: name, bytes: tap.bytes, sha256: tap.digest() });
       }
       await feeding;
     } catch (error) {
       signal.throwIfAborted();
-      // What the source of the archive threw says more than what the reader of it made of that.
-      const cause = await feeding.then(
-        () => error,
-        (first: unknown) => (first instanceof Failure ? first : error),
-      );
-      throw told(cause, 'unpack media', home);
+      throw told(await causeOf(feeding, error, 'unpack media'), 'unpack media', home);
     }
     return taken;
   }

@@ -54,7 +54,7 @@ export class HostRestores implements RestorePlace {
   async stageMedia(
     id: string,
     tar: AsyncIterable<Uint8Array>,
-    wanted: (path: string) => boolean,
+    wanted: (path: string, bytes: number) => boolean,
     signal: AbortSignal,
   ): Promise<MediaFile[]> {
     return (await this.#media(id)).stage(tar, wanted, signal);
