@@ -16,7 +16,7 @@ import { backUpMedia, dropDamaged, type MediaRun } from './media.ts';
 import { opened, sealInto, type SealedObject } from './object.ts';
 import { ownTar, type OwnPart } from './own.ts';
 import { tellOfDump, type Tell } from './progress.ts';
-import { compare, fingerprint, heldOf, sequencesOf, type Fingerprint } from './prove.ts';
+import { compare, fingerprint, heldOf, noScratch, sequencesOf, type Fingerprint } from './prove.ts';
 import { putRescueSheet, rescueFacts, rescueText } from './rescue.ts';
 import { assertRoom, type Needed } from './room.ts';
 import { restoreText } from './restore-text.ts';
@@ -305,13 +305,7 @@ async function prove(options: CreateOptions, fan: FanOut, made: Made): Promise<v
   const data = (): AsyncIterable<Uint8Array> => opened(source.get(database.name), () => Promise.resolve(fileKey.key));
   const content: Proof['content'] = { level: 1, tables: 0, rows: 0, seconds: 0, missing: null };
   tell('the dump is loaded and compared with the database');
-  // Where there is no place for a database, or its disk is full, the dump is read to its end.
-  const notHere = (error: unknown): { scratch: null; reason: string } => {
-    signal.throwIfAborted();
-    if (!(error instanceof Failure) || error.id !== 'stack.scratch-failed') throw error;
-    return { scratch: null, reason: error.reason };
-  };
-  const place = await options.source.openScratch(format, facts, signal).catch(notHere);
+  const place = await options.source.openScratch(format, facts, signal).catch((error: unknown) => noScratch(error, signal));
   let missing = place.scratch === null ? place.reason : null;
   if (place.scratch !== null) {
     const { scratch } = place;
@@ -319,7 +313,7 @@ async function prove(options: CreateOptions, fan: FanOut, made: Made): Promise<v
       await scratch.load(data(), signal);
       Object.assign(content, { level: 3, ...(await compare(scratch, held, format === 'sqlite' ? 'sqlite' : 'pg_dump')) });
     } catch (error) {
-      missing = notHere(error).reason;
+      missing = noScratch(error, signal).reason;
     } finally {
       await scratch.close();
     }

@@ -20,6 +20,17 @@ export interface Held {
   sequences: Readonly<Record<string, string>>;
 }
 
+/**
+ * Why a backup is not tried in a database: there is no place for one, or its disk is full. Its dump is read to its end instead.
+ *
+ * @throws any other error
+ */
+export function noScratch(error: unknown, signal: AbortSignal): { scratch: null; reason: string } {
+  signal.throwIfAborted();
+  if (!(error instanceof Failure) || error.id !== 'stack.scratch-failed') throw error;
+  return { scratch: null, reason: error.reason };
+}
+
 export function heldOf({ rows, schema, sequences }: Fingerprint): Held {
   return {
     rows: Object.fromEntries([...rows].map(([table, count]) => [table, table === leftOut ? 0 : count])),

@@ -7,7 +7,7 @@ import { readBack, type Probed } from './drill.ts';
 import type { Manifest, ObjectProof, Proof } from './manifest.ts';
 import type { KeyOf } from './opener.ts';
 import { checkMedia, type CheckedMedia } from './packs.ts';
-import { assertSequencesAhead, compareWith, different, loadedIn } from './prove.ts';
+import { assertSequencesAhead, compareWith, different, loadedIn, noScratch } from './prove.ts';
 import { openedWhole, openWhole } from './verify.ts';
 
 export interface TrialOptions {
@@ -51,24 +51,31 @@ export async function tryStored(options: TrialOptions): Promise<Trial> {
   const place =
     kind === 'engine'
       ? { scratch: null, reason: 'its database is held by another engine, whose own check it has' }
-      : await stack.openScratch(kind, manifest.server.database, signal);
-  if (place.scratch === null) {
+      : await stack.openScratch(kind, manifest.server.database, signal).catch((error: unknown) => noScratch(error, signal));
+  const readInstead = async (reason: string): Promise<Trial> => {
     for (const object of manifest.objects.filter(({ role }) => isTried(role, level))) await openWhole(options, object, manifest);
-    return { ...trial, missing: place.reason };
-  }
+    return { ...trial, missing: reason };
+  };
+  if (place.scratch === null) return readInstead(place.reason);
   const { scratch } = place;
   try {
-    await timed('load the database', async () => {
+    const full = await timed('load the database', async () => {
       const end = { isWhole: false };
       async function* whole(): AsyncGenerator<Uint8Array> {
         yield* openedWhole(destination, database as (typeof manifest.objects)[0], keyOf, signal);
         end.isWhole = true;
       }
-      await scratch.load(whole(), signal);
+      try {
+        await scratch.load(whole(), signal);
+      } catch (error) {
+        return noScratch(error, signal).reason;
+      }
       // What opens it says at its end whether it is what was sealed.
       if (!end.isWhole)
         throw new Failure('backup.unreadable', { attempted: `load ${database.name}`, reason: 'more of it is stored than was read' });
+      return null;
     });
+    if (full !== null) return await readInstead(full);
     await timed('compare it', async () => {
       Object.assign(trial, await compared(options, scratch));
     });

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import { openClient } from '../../kit/client.ts';
+import { sql } from '../../kit/postgres.ts';
 import { ensureSynapse, startSynapse, type Synapse } from '../../kit/synapse.ts';
 import { tokenise } from '../../src/commands/grammar/tokenise.ts';
 import { Reloadable } from '../../src/config/reloadable.ts';
@@ -16,6 +17,7 @@ import type { ShellMessage } from '../../src/terminal/session.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
 import type { ShellReply } from './support/core-shell.ts';
 import { RestoreWorld } from './support/restore-world.ts';
+import { hasSmallDisks, SmallDisk } from './support/small-disk.ts';
 import { until } from './support/until.ts';
 
 /** Stored backups that are opened again: loaded, compared, and a homeserver started on them. */
@@ -211,6 +213,58 @@ describe('on PostgreSQL', () => {
     await until(() => homes().length === 0, 60_000, 'all of it is gone');
     expect(spawnSync('pgrep', ['-f', scratch], { encoding: 'utf8' }).stdout).toBe('');
     expect(await world.steward('backup drill')).toMatchObject({ outcome: 'done' });
+  });
+
+  describe('without room in the folder that databases are tried in', () => {
+    let small: SmallDisk;
+
+    const live = () => ({ ...world.postgres.superuser, name: 'synapse' });
+    const databaseBytes = (): number => (recordOf('manifest.json') as { server: { database: { bytes: number } } }).server.database.bytes;
+
+    beforeAll(async () => {
+      if (!hasSmallDisks) throw new Error('a disk of its own needs root and mounts');
+      await sql(
+        live(),
+        'CREATE TABLE fill AS SELECT md5(n::text) AS x FROM generate_series(1, 900000) AS n; ALTER TABLE fill OWNER TO synapse',
+      );
+      small = new SmallDisk(join(scratch, 'small'), '600m');
+      chmodSync(small.path, 0o1777);
+      world.closeCore();
+      world.configure(stackOf({ scratch_dir: small.path }));
+      expect(await world.steward('backup create')).toMatchObject({ outcome: 'done' });
+      [id = ''] = readdirSync(world.disk)
+        .filter((name) => /^\d/.test(name))
+        .sort()
+        .slice(-1);
+    });
+
+    afterAll(async () => {
+      await sql(live(), 'DROP TABLE fill');
+      small.dispose();
+      rmSync(small.path, { recursive: true });
+      world.closeCore();
+      world.configure(stackOf());
+    });
+
+    test.each<[string, () => number, string]>([
+      ['from the start', () => 1 << 20, 'bytes free, and the database has'],
+      // The folder of a new server, and a log of all that is written, take more than the database does.
+      ['once it is loaded', () => Math.ceil(databaseBytes() * 1.35), 'is full'],
+    ])('%s a copy is read to its end instead, and the live database goes on', async (_, free, reason) => {
+      const before = await world.oracle('synapse');
+      small.fillTo(free());
+      for (const line of ['backup verify latest --level 3', 'backup verify latest --level 4'])
+        expect(verified(await world.steward(line))).toMatchObject({ objectLevel: 2, missing: expect.stringContaining(reason) });
+      const drilled = await world.steward('backup drill');
+      expect(drilled).toMatchObject({ outcome: 'failed', errorId: 'stack.scratch-failed' });
+      expect(JSON.stringify(drilled.parts)).toContain(reason);
+      expect(recordOf('proof-object.json')).toMatchObject({ level: 2, missing: expect.stringContaining(reason) });
+      expect(readdirSync(small.path)).toEqual(['filler']);
+      expect(spawnSync('pgrep', ['-f', small.path], { encoding: 'utf8' }).stdout).toBe('');
+      expect(await world.oracle('synapse')).toBe(before);
+      small.empty();
+      expect(verified(await world.steward('backup verify latest --level 3'))).toMatchObject({ objectLevel: 3, missing: null });
+    });
   });
 
   test('media that the manifest does not tell of as missing keep it from L4', async () => {
