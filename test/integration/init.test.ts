@@ -17,6 +17,7 @@ let proxy: Proxy;
 let admin: Account;
 let alice: MatrixClient;
 let count = 0;
+const roots: string[] = [];
 
 beforeAll(async () => {
   synapse = await startSynapse();
@@ -29,7 +30,8 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await proxy.stop();
-  await synapse.stop();
+  await synapse.dispose();
+  for (const root of roots) rmSync(root, { recursive: true, force: true });
 });
 
 const people = ['--person', 'alice=@alice:steward.test', '--person', 'bob=@bob:steward.test'];
@@ -37,6 +39,7 @@ const people = ['--person', 'alice=@alice:steward.test', '--person', 'bob=@bob:s
 /** A new folder and a new bot, with the flags for both ways in. */
 function setting(server: Synapse = synapse, url = proxy.url) {
   const root = mkdtempSync(join(tmpdir(), 'steward-init-'));
+  roots.push(root);
   const secret = (name: string, content: string): string => {
     writeFileSync(join(root, name), `${content}\n`, { mode: 0o600 });
     return join(root, name);
@@ -379,7 +382,7 @@ describe('a server with other settings', () => {
       await run(bySecret.bySecret());
       expect(loadConfig(join(bySecret.dir, 'steward.yaml'), {})).toMatchObject({ ok: true });
     } finally {
-      await strict.stop();
+      await strict.dispose();
     }
   });
 });

@@ -117,6 +117,8 @@ function opened(run: (ctx: CommandContext) => Promise<void> = () => Promise.reso
     isVetoHeard: () => true,
     executeWithin: () => 60_000,
   });
+  // One whose journal cannot be written is looked at again for as long as it runs.
+  later(() => jobs.stop(0));
   const session = new LocalSession({
     store,
     dispatcher: new Dispatcher(context, [], new ReadCounts()),
