@@ -14,12 +14,15 @@ const main = resolve(import.meta.dirname, '../../src/main.ts');
 let world: RestoreWorld;
 let old: string;
 let new_: string;
+let kept: string;
 let oldMedia: string;
+let newMedia: string;
 let oldFiles: string;
 
 beforeAll(async () => {
   world = await RestoreWorld.open();
-  const kept = await world.upload('kept');
+  kept = await world.upload('kept');
+  newMedia = world.mediaTree();
   old = await world.settledOracle();
   new_ = old;
   expect(await world.steward('backup create')).toMatchObject({ outcome: 'done' });
@@ -162,4 +165,45 @@ describe('kill -9 at every step', () => {
     expect(await state()).toBe('finished');
     await expectNothingAside();
   });
+
+  test.each(['after', 'before'] as const)(
+    'of finish of one that is live, %s it, leaves the new server and a way back, or none',
+    async (moment) => {
+      const live = async (): Promise<void> => {
+        // So that the restore brings it back.
+        rmSync(world.mediaFile(kept), { force: true });
+        expect(await world.steward('restore prepare latest --yes')).toMatchObject({ outcome: 'done' });
+        expect(await world.steward('restore cutover latest')).toMatchObject({ outcome: 'done' });
+      };
+      await live();
+      const seen = new Set<string>();
+      const kills = await killEverywhere(
+        'restore finish latest --break-glass test',
+        moment,
+        async () => {
+          const { id, state: now } = (await world.core()).restores.find('latest');
+          seen.add(now);
+          expect(await world.answers()).toBe(true);
+          expect(await world.oracle()).toBe(new_);
+          expect(world.mediaTree()).toBe(newMedia);
+          const listed = await world.steward('restore list');
+          expect(JSON.stringify(listed.parts)).toMatch(new RegExp(`"code":"${id}"\\}\\],\\["[^"]+"\\],\\["${now}"\\]`));
+          if (now === 'finished') await expectNothingAside();
+          else {
+            expect(await world.databases()).toEqual(['synapse', `synapse_before_${id}`]);
+            expect(world.aside()).not.toEqual([]);
+          }
+        },
+        async () => {
+          if ((await state()) === 'finished') await live();
+        },
+      );
+      expect(kills).toBeGreaterThan(5);
+      expect([...seen].sort()).toEqual(['finished', 'live']);
+      expect(await state()).toBe('finished');
+      await expectNothingAside();
+      expect(await world.oracle()).toBe(new_);
+      expect(world.mediaTree()).toBe(newMedia);
+    },
+  );
 });
