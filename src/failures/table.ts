@@ -243,6 +243,10 @@ export const failureTable = {
   ),
   'stack.not-granted': failed("Steward's role may not read the database.", '`!server config` shows the GRANT that is missing.'),
   'stack.no-program': failed('A program that is needed is not on this machine.', 'Install it, or name its folder in the configuration.'),
+  'stack.no-isolation': refused(
+    'This machine gives a process no network of its own.',
+    'Let Steward use `unshare --net` (in a container: CAP_SYS_ADMIN; else `sysctl kernel.unprivileged_userns_clone=1`), or run the drill elsewhere. `backup verify latest --level 4` needs none.',
+  ),
   'stack.no-component': refused('There is no such component.', 'See `stack.components` in the configuration.'),
   'stack.no-control': refused(
     'Steward is not told how to control the component.',

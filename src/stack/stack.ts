@@ -298,6 +298,10 @@ export interface Stack {
     of: Pick<DatabaseFacts, 'major' | 'bytes'>,
     signal: AbortSignal,
   ): Promise<{ scratch: ScratchDatabase } | { scratch: null; reason: string }>;
-  /** What is missing for a homeserver to be started on a scratch database, in words; null when nothing is. */
+  /**
+   * What is missing for a homeserver to be started on a scratch database, in words; null when nothing is.
+   *
+   * @throws Failure `stack.no-isolation` where it could not be kept from the network
+   */
   missingForBoot(format: DatabaseDump['format'], major: number | null): Promise<string | null>;
 }

@@ -200,6 +200,36 @@ describe('on PostgreSQL', () => {
     world.configure(stackOf());
   });
 
+  test('where the kernel gives it no network of its own no Synapse is started, and what to do is told', async () => {
+    const [bin, started] = [mkdtempSync(join(tmpdir(), 'refused-')), join(world.dir, 'started')];
+    const python = join(bin, 'python');
+    writeFileSync(python, `#!/bin/sh\necho started >> ${started}\nexit 1\n`, { mode: 0o755 });
+    world.closeCore();
+    world.configure(stackOf({ synapse_python: python }));
+    const search = process.env['PATH'];
+    process.env['PATH'] = `${bin}:${search ?? ''}`;
+    const refuses = "echo 'unshare: unshare failed: Operation not permitted' >&2; exit 1";
+    try {
+      writeFileSync(join(bin, 'unshare'), `#!/bin/sh\n${refuses}\n`, { mode: 0o755 });
+      const reply = await world.steward('backup drill');
+      expect(reply).toMatchObject({ outcome: 'refused', errorId: 'stack.no-isolation' });
+      expect(JSON.stringify(reply.parts)).toContain('Operation not permitted');
+      expect(JSON.stringify(reply.parts)).toContain('CAP_SYS_ADMIN');
+      // Allowed as it was asked, refused when it mattered.
+      writeFileSync(join(bin, 'unshare'), `#!/bin/sh\nfor last; do :; done\n[ "$last" = true ] && exit 0\n${refuses}\n`, { mode: 0o755 });
+      const later = await world.steward('backup drill');
+      expect(later).toMatchObject({ outcome: 'failed', errorId: 'backup.not-proven' });
+      expect(JSON.stringify(later.parts)).toContain('Operation not permitted');
+      expect(existsSync(started)).toBe(false);
+      expect(readdirSync(scratch)).toEqual([]);
+    } finally {
+      process.env['PATH'] = search;
+      rmSync(bin, { recursive: true });
+      world.closeCore();
+      world.configure(stackOf());
+    }
+  });
+
   test('kill -9 in the middle of it leaves nothing', async () => {
     world.closeCore();
     const main = resolve(import.meta.dirname, '../../src/main.ts');

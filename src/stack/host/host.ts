@@ -31,7 +31,7 @@ import { dumpProgram, hasProgram, inLargePieces, postgresPrograms } from './prog
 import { dumpProgress } from './dump-progress.ts';
 import { feedDecompressed } from './feed.ts';
 import { startScratchPostgres } from './scratch-postgres.ts';
-import { startScratchSynapse, synapsePython, type ScratchPlace } from './scratch-synapse.ts';
+import { assertAlone, startScratchSynapse, synapsePython, type ScratchPlace } from './scratch-synapse.ts';
 import { copySqlite, openSqlite, readerOf, sqliteFacts } from './sqlite.ts';
 import { tarOf } from './tar.ts';
 
@@ -273,7 +273,9 @@ export class HostStack implements Stack {
 
   async missingForBoot(format: DatabaseDump['format'], major: number | null): Promise<string | null> {
     if (format === 'pg_dump' && postgresPrograms(this.#settings.postgresPrograms, major ?? 0, 'initdb') === null) return noServer(major);
-    return (await this.#python()) === null ? 'there is no Synapse here that could be started' : null;
+    if ((await this.#python()) === null) return 'there is no Synapse here that could be started';
+    await assertAlone('start Synapse on a copy');
+    return null;
   }
 
   #python(): Promise<string | null> {

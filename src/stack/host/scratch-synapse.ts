@@ -54,15 +54,17 @@ const ownNetwork = process.getuid?.() === 0 ? ['unshare', '--net'] : ['unshare',
 /**
  * Synapse on a database that is thrown away: it listens on a socket in a closed folder alone, has a signing key and secrets that
  * were made for it, and knows no other server, mail, push, application service or module.
+ *
+ * @throws Failure `stack.no-isolation`, `backup.not-proven`
  */
 export async function startScratchSynapse(options: ScratchSynapseOptions): Promise<ScratchHomeserver> {
   const { python, dir, clock, signal } = options;
-  const alone = await canBeAlone();
+  await assertAlone('start Synapse on the copy');
   // From here to the guard there is no moment at which a kill could leave it.
   const home = mkdtempSync(join(dir, 'steward-drill-'));
   const socket = join(home, 'socket');
   try {
-    const words = [...(alone ? ownNetwork : []), python, '-m', 'synapse.app.homeserver', '--config-path', join(home, 'homeserver.yaml')];
+    const words = [...ownNetwork, python, '-m', 'synapse.app.homeserver', '--config-path', join(home, 'homeserver.yaml')];
     const guard = spawn('/bin/sh', ['-c', guarded, 'sh', home, ...words], {
       cwd: home,
       // Nothing of what Steward itself was given.
@@ -90,7 +92,7 @@ export async function startScratchSynapse(options: ScratchSynapseOptions): Promi
       throw error;
     }
     return {
-      isolation: alone ? 'in a network of its own without a way out' : 'by its settings, which name no other server',
+      isolation: 'in a network of its own without a way out',
       ask: (asked) => ask(socket, asked),
       close,
     };
@@ -208,14 +210,24 @@ function jsonOf(content: Buffer): unknown {
   }
 }
 
-/** Whether this machine gives a process a network of its own. */
-function canBeAlone(): Promise<boolean> {
+/**
+ * Whether this machine gives a process a network of its own. On a copy of real accounts nothing runs in one with a way out.
+ *
+ * @throws Failure `stack.no-isolation`
+ */
+export async function assertAlone(attempted: string): Promise<void> {
   const [program, ...words] = [...ownNetwork, 'true'];
-  return new Promise((resolve) => {
-    spawn(program, words, { stdio: 'ignore' })
-      .once('close', (code) => resolve(code === 0))
-      .once('error', () => resolve(false));
+  // Found as the guard finds it.
+  const asked = spawn(program, words, { env: { PATH: process.env['PATH'] }, stdio: ['ignore', 'ignore', 'pipe'] });
+  const said = whole(asked.stderr).catch(() => Buffer.alloc(0));
+  const ended = await new Promise<string | null>((resolve) => {
+    asked
+      .once('close', (code) => resolve(code === 0 ? null : `\`${[program, ...words].join(' ')}\` ends with ${code ?? 'a signal'}`))
+      .once('error', ({ message }) => resolve(message));
   });
+  if (ended === null) return;
+  const heard = (await said).toString('utf8').trim().slice(0, 200);
+  throw new Failure('stack.no-isolation', { attempted, reason: heard === '' ? ended : `${ended}: ${heard}` });
 }
 
 /** Where Synapse's Debian packages have theirs, with what tells that it is there. */
