@@ -3,7 +3,7 @@ import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Failure } from '../failures/failure.ts';
 import type { Stack } from '../stack/stack.ts';
-import { release } from '../stack/stream.ts';
+import { release, type Arrived } from '../stack/stream.ts';
 import type { Destination, Stored } from './destinations/destination.ts';
 import {
   manifestShape,
@@ -160,7 +160,7 @@ export async function openWhole(
  */
 export async function* openedWhole(
   destination: Destination,
-  object: Pick<ManifestObject, 'name' | 'source'>,
+  object: Pick<ManifestObject, 'name' | 'stored' | 'source'>,
   keyOf: (header: Buffer) => Promise<Buffer | null>,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
@@ -170,7 +170,14 @@ export async function* openedWhole(
       yield chunk;
     }
   }
-  const content = yield* opened(chunks(), keyOf);
+  let content: Arrived;
+  try {
+    content = yield* opened(chunks(), keyOf);
+  } catch (error) {
+    // Whom it is for stands in its header, which may be what was changed.
+    if (error instanceof Failure && error.id === 'backup.no-key') await hashOf(destination, object.name, object.stored, signal);
+    throw error;
+  }
   if (content.sha256 !== object.source.sha256) throw changed(destination, object.name);
 }
 

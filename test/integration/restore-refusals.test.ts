@@ -25,6 +25,11 @@ let mediaId: string;
 beforeAll(async () => {
   world = await RestoreWorld.open();
   mediaId = await world.upload('kept');
+  // What does not compress, so that the dump has several pieces of age.
+  await sql(
+    { ...world.postgres.superuser, name: 'synapse' },
+    `CREATE TABLE noise AS SELECT md5(n::text) AS x FROM generate_series(1, 9000) AS n; ALTER TABLE noise OWNER TO synapse`,
+  );
   expect(await world.steward('backup create')).toMatchObject({ outcome: 'done' });
   id =
     readdirSync(world.disk)
@@ -182,6 +187,30 @@ describe('a prepare refuses', () => {
       expect(await world.databases()).toEqual(['synapse']);
       expect(world.aside()).toEqual([]);
     }
+  });
+
+  test('a dump with a byte flipped in any part of it, cut where a piece of age ends or beside it, or empty from there on', async () => {
+    const dump = manifestOf().objects.find(({ role }) => role === 'database')?.name ?? '';
+    const held = readFileSync(path(dump));
+    const header = held.indexOf('\n', held.indexOf('\n--- ') + 1) + 1;
+    const [nonce, piece] = [16, 65_536 + 16];
+    const ends = Array.from({ length: Math.ceil((held.length - header - nonce) / piece) }, (_, n) => header + nonce + n * piece);
+    expect(ends.length).toBeGreaterThan(2);
+    const bad: [string, Buffer][] = [];
+    // The version, whom it is for, its authentication; the nonce; then each piece at its begin, middle and tag.
+    for (const at of [4, header >> 1, header - 2, header + 3, ...ends.flatMap((end) => [end, end + 30_000, end - 1]), held.length - 1])
+      if (at < held.length) bad.push([`flipped at ${at}`, Buffer.from(held.map((byte, n) => (n === at ? byte ^ 1 : byte)))]);
+    for (const at of [0, header, ...ends.flatMap((end) => [end - 1, end, end + 1])]) {
+      const cut = held.subarray(0, at);
+      bad.push([`cut at ${at}`, cut], [`empty from ${at} on`, Buffer.concat([cut, Buffer.alloc(held.length - at)])]);
+    }
+    for (const [what, content] of bad) {
+      writeFileSync(path(dump), content);
+      expect({ what, ...(await prepare()) }).toMatchObject({ what, outcome: 'failed', errorId: 'backup.damaged' });
+      expect(await world.databases()).toEqual(['synapse']);
+      expect(world.aside()).toEqual([]);
+    }
+    writeFileSync(path(dump), held, { mode: 0o600 });
   });
 
   test('media whose name leads out of the folder, however well it is signed', async () => {
