@@ -127,7 +127,12 @@ export class ProbeUser {
   async #logIn(name: string, password: Secret): Promise<Secret | null> {
     const path = '/_matrix/client/v3/login';
     const flow = z.object({ flows: z.array(z.object({ type: z.string() })) });
-    const { flows } = readAnswer(flow, await this.#ask({ method: 'GET', path, token: null }));
+    const offered = await this.#ask({ method: 'GET', path, token: null }).catch((error: unknown) => {
+      // Where Matrix Authentication Service has the accounts.
+      if (error instanceof Failure && error.id === 'homeserver.no-endpoint') return { flows: [] };
+      throw error;
+    });
+    const { flows } = readAnswer(flow, offered);
     if (!flows.some(({ type }) => type === 'm.login.password')) return null;
     const body = { type: 'm.login.password', identifier: { type: 'm.id.user', user: name }, password: password.reveal() };
     return new Secret(readAnswer(session, await this.#ask({ method: 'POST', path, body, token: null })).access_token);
@@ -162,6 +167,8 @@ function passwordOf(name: string, secret: Secret): Secret {
 
 /** @throws what says that the homeserver is not well */
 function reasonWhyNotHere(error: unknown): string {
+  if (error instanceof Failure && error.id === 'homeserver.no-endpoint')
+    return 'the homeserver makes no accounts itself, as where Matrix Authentication Service has them';
   if (error instanceof Failure && notHere.includes(error.id)) return error.reason;
   throw error;
 }
