@@ -315,6 +315,13 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     backups: () => (config.current.backup === undefined ? null : backups().list()),
     engine: () => engineLook(config.current, backups, stack),
     restores: () => ({ rows: restores.list(), isBusy: restores.isBusy }),
+    powers: async () =>
+      config.current.backup === undefined || config.current.stack === undefined
+        ? []
+        : stack()
+            .capabilities()
+            // That the database does not answer is told by other lines.
+            .catch(() => []),
     recipientsWait: async () => config.current.backup !== undefined && (await backups().keys.recipients.change()) !== null,
     heartbeat: () => (config.current.backup?.heartbeat === undefined ? undefined : heartbeat.last()),
     clock,

@@ -6,11 +6,13 @@ import type { Synapse } from '../homeserver/synapse/synapse.ts';
 import type { RestoreRow } from '../store/restores.ts';
 import type { Backup } from '../backup/backups.ts';
 import type { Beat } from '../backup/heartbeat.ts';
+import type { Capability } from '../stack/stack.ts';
 import { lookAtBackups, lookAtHeartbeat } from './backups.ts';
 import { lookAtChannels } from './channels.ts';
 import { lookAtClock, lookAtHomeserver, lookAtRateLimit, lookAtToken, lookWhetherAdmin } from './homeserver.ts';
 import { lookAtEngine, type EngineLook } from './engine.ts';
 import { fail, lineNames, skipped, type Finding, type Line, type LineName } from './line.ts';
+import { withPowers } from './powers.ts';
 import { lookAtRestores } from './restores.ts';
 import { lookAtDisk, lookAtStore } from './store.ts';
 
@@ -28,6 +30,8 @@ export interface DoctorOptions {
   engine: () => EngineLook | undefined;
   /** Restores that were made, newest first, and whether one is at work now. */
   restores: () => { rows: readonly RestoreRow[]; isBusy: boolean };
+  /** What Steward may do on the host; empty where it is to do nothing there, or that cannot be told. */
+  powers: () => Promise<readonly Capability[]>;
   /** Whether a change of their recipients waits for its approval. */
   recipientsWait: () => Promise<boolean>;
   /** The last heartbeat; null where none was due, undefined where no address is set. */
@@ -59,7 +63,8 @@ export class Doctor {
   }
 
   #lookOf(name: LineName, homeserver: Synapse | null, first: Line): () => Promise<Finding> {
-    const { config, store, channels, undelivered, backups, engine, recipientsWait, restores, heartbeat, clock, others } = this.#options;
+    const { config, store, channels, undelivered, backups, engine, recipientsWait, restores, powers, heartbeat, clock, others } =
+      this.#options;
     if (remote.has(name) && (homeserver === null || first.state === 'fail'))
       return () => Promise.resolve(skipped(homeserver === null ? 'no homeserver is configured' : 'the homeserver does not answer'));
     const looks: Record<Exclude<LineName, 'homeserver'>, (hs: Synapse) => Promise<Finding>> = {
@@ -72,15 +77,20 @@ export class Doctor {
       disk: () => lookAtDisk(config().dataDir),
       clock: () => lookAtClock(config(), clock),
       backups: async () =>
-        lookAtBackups(
-          backups(),
-          Object.keys(config().backup?.destinations ?? {}).length,
-          clock.now(),
-          engine()?.engine?.name ?? null,
-          await recipientsWait(),
+        withPowers(
+          lookAtBackups(
+            backups(),
+            Object.keys(config().backup?.destinations ?? {}).length,
+            clock.now(),
+            engine()?.engine?.name ?? null,
+            await recipientsWait(),
+          ),
+          await powers(),
+          ['dump'],
         ),
       engine: () => lookAtEngine(engine(), clock.now()),
-      restores: () => Promise.resolve(lookAtRestores(restores().rows, restores().isBusy, clock.now())),
+      restores: async () =>
+        withPowers(lookAtRestores(restores().rows, restores().isBusy, clock.now()), await powers(), ['restore', 'control']),
       heartbeat: () => Promise.resolve(lookAtHeartbeat(heartbeat(), clock.now())),
       channels: () => Promise.resolve(lookAtChannels(channels(), undelivered(), clock.now())),
     };

@@ -183,6 +183,7 @@ test('a look that throws or hangs is a line that fails', async () => {
     engine: () => undefined,
     restores: () => ({ rows: [], isBusy: false }),
     recipientsWait: () => Promise.resolve(false),
+    powers: () => Promise.resolve([]),
     heartbeat: () => undefined,
     clock: { ...systemClock, sleep: (_ms, signal) => (signal?.aborted === true ? hanging : Promise.resolve()) },
     others: { room: () => hanging, crypto: () => hanging },

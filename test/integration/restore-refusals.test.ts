@@ -256,7 +256,11 @@ describe('a prepare refuses', () => {
   test('a role that may not make databases, and says the GRANT', async () => {
     await sql(world.postgres.superuser, 'ALTER ROLE steward NOCREATEDB');
     expect(await prepare()).toMatchObject({ outcome: 'failed', errorId: 'stack.not-granted' });
-    await sql(world.postgres.superuser, 'ALTER ROLE steward CREATEDB');
+    const doctor = async (): Promise<string> => JSON.stringify((await world.steward('server doctor')).parts);
+    const grant = 'ALTER ROLE steward CREATEDB;';
+    expect(await doctor()).toContain(JSON.stringify(grant));
+    await sql(world.postgres.superuser, grant);
+    expect(await doctor()).not.toContain(JSON.stringify(grant));
   });
 
   test('content that is not what was proven', async () => {
