@@ -250,7 +250,7 @@ test('a server on SQLite is backed up while it runs, proven, and opened by age a
       .at(-1) ?? '',
   );
   const proof = JSON.parse(readFileSync(join(folder, 'proof.json'), 'utf8')) as { content: object };
-  expect(proof.content).toMatchObject({ level: 3, missing: null });
+  expect(proof.content).toMatchObject({ level: 4, missing: null });
   const copy = join(dir, 'copy.db');
   const epoch = readdirSync(join(folder, 'keys')).find((name) => name.startsWith('epoch-')) ?? '';
   const script = `age -d -i my.key ${folder}/keys/${epoch} > epoch.key; age -d -i epoch.key ${folder}/database/homeserver.db.zst.age | zstd -q -d > ${copy}`;
