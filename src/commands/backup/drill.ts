@@ -13,7 +13,7 @@ export const backupDrill = defineWrite({
   summary:
     'Restore a stored backup into a database that is thrown away, start a homeserver on it without a network, log in, and say how long each step took.',
   details: [
-    'Every object is opened, the dump is loaded and compared, every file of the media hashed and held against the database. Then Synapse is started on the copy: it listens on a socket of its own alone, in a network without a way out where this machine allows that, knows no other server, and has a signing key made for it. An account is made there; it logs in and reads accounts, rooms, the state of a room and a file.',
+    'Every object is opened, the dump is loaded and compared, every file of the media hashed and held against the database. Then Synapse is started on the copy: it listens on a socket of its own alone, in a network without a way out, knows no other server, and has a signing key made for it. An account is made there; it logs in and reads accounts, rooms, the state of a room and a file.',
     'Nothing live is touched, and nothing of it is left. What it took is what "a restore now would take" is reckoned by.',
     'It needs a key. Where Steward has none (`backup.keys.identity_file`), an admin is asked.',
   ],
