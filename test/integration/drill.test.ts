@@ -184,6 +184,20 @@ describe('on PostgreSQL', () => {
     expect(readdirSync(scratch)).toEqual([]);
   });
 
+  test('a record of an earlier check that was changed is not believed; without it the next check makes one', async () => {
+    const held = readFileSync(at('proof-object.json'));
+    const changed = Buffer.from(held);
+    const digit = held.indexOf('"rows":') + 8;
+    changed[digit] = (changed[digit] ?? 0) ^ 1;
+    writeFileSync(at('proof-object.json'), changed);
+    for (const line of ['backup verify latest --level 0', 'backup verify latest --level 3'])
+      expect(await world.steward(line)).toMatchObject({ outcome: 'failed', errorId: 'backup.damaged' });
+    expect(JSON.stringify((await world.steward('backup verify latest')).parts)).toContain('proof-object.json');
+    rmSync(at('proof-object.json'));
+    expect(verified(await world.steward('backup verify latest --level 3'))).toMatchObject({ objectLevel: 3, missing: null });
+    expect(recordOf('proof-object.json')).toMatchObject({ id, level: 3 });
+  });
+
   test('a Synapse that does not start on it is told with what it said, and nothing of it is left', async () => {
     const broken = join(world.dir, 'python');
     writeFileSync(broken, '#!/bin/sh\necho the schema is too new >&2\nexit 1\n', { mode: 0o755 });

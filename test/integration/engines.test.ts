@@ -108,6 +108,18 @@ test('pgBackRest makes the copy, and Steward the rest, the watch and the report'
   expect(await world.steward('backup verify latest --level 2')).toMatchObject({ outcome: 'done' });
 });
 
+test('what that engine holds is tried by nobody here, and a check says so', async () => {
+  const reply = await world.steward('backup verify latest --level 4');
+  expect(reply).toMatchObject({
+    outcome: 'done',
+    result: { destinations: [{ objectLevel: 2, missing: expect.stringContaining('held by another engine') }] },
+  });
+  const drill = await world.steward('backup drill latest');
+  expect(drill).toMatchObject({ outcome: 'failed', errorId: 'stack.scratch-failed' });
+  expect(JSON.stringify(drill.parts)).toContain('Restore it with that engine elsewhere');
+  expect(await world.databases()).toEqual(['synapse']);
+});
+
 test('Steward refuses to put that database back, and says the line that does', async () => {
   const reply = await world.steward('restore prepare latest --yes');
   expect(reply).toMatchObject({ outcome: 'refused', errorId: 'restore.refused' });
