@@ -202,20 +202,14 @@ export const contentPath = (id: string): string => `local_content/${id.slice(0, 
 async function forgetLostPacks(destination: Destination, store: BackupStore): Promise<void> {
   for (const pack of store.packs(destination.name)) {
     const [size, indexSize] = await Promise.all([destination.size(pack.name), destination.size(pack.index.name)]);
-    if (size === pack.stored.bytes && indexSize === pack.index.stored.bytes) continue;
-    store.dropPack(destination.name, pack.name);
-    store.setMediaUntil(destination.name, null);
+    if (size !== pack.stored.bytes || indexSize !== pack.index.stored.bytes) store.losePack(destination.name, pack.name);
   }
 }
 
 /** A pack that is not what was stored, or its list: its media are new again. Of another object nothing is done. */
 export function dropDamaged(store: BackupStore, destination: Destination, object: string): void {
   const pack = store.packs(destination.name).find(({ name, index }) => name === object || index.name === object);
-  if (pack === undefined) return;
-  store.transaction(() => {
-    store.dropPack(destination.name, pack.name);
-    store.setMediaUntil(destination.name, null);
-  });
+  if (pack !== undefined) store.losePack(destination.name, pack.name);
 }
 
 const columns = (schemaVersion: number): string => `media_id, created_ts, media_length, ${hashColumn(schemaVersion)}`;

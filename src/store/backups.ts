@@ -243,7 +243,15 @@ export class BackupStore {
       .map((row) => JSON.parse(String(row['pack'])) as PackRow);
   }
 
-  /** A pack that the destination lost: its media are new again. */
+  /** A pack that the destination has no more, or not as it was stored: its media are new again, however old they are. */
+  losePack(destination: string, name: string): void {
+    this.transaction(() => {
+      this.dropPack(destination, name);
+      this.setMediaUntil(destination, null);
+    });
+  }
+
+  /** A pack whose media the homeserver has no more. */
   dropPack(destination: string, name: string): void {
     this.transaction(() => {
       this.#run('DELETE FROM media_files WHERE pack = (SELECT id FROM media_packs WHERE destination = ? AND name = ?)', destination, name);
