@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { stringify } from 'yaml';
@@ -309,6 +309,41 @@ describe('on PostgreSQL', () => {
       small.empty();
       expect(verified(await world.steward('backup verify latest --level 3'))).toMatchObject({ objectLevel: 3, missing: null });
     });
+  });
+
+  test('kill -9 while the database for it is made leaves nothing either', async () => {
+    world.closeCore();
+    const programs = mkdtempSync(join(tmpdir(), 'programs-'));
+    chmodSync(programs, 0o755);
+    for (const name of readdirSync(world.postgres.programs))
+      if (name !== 'initdb') symlinkSync(join(world.postgres.programs, name), join(programs, name));
+    // It has begun, and goes on until it is ended.
+    const endless = '#!/bin/sh\nfor word; do case $word in --pgdata=*) mkdir "${word#--pgdata=}";; esac; done\nsleep 600\n';
+    writeFileSync(join(programs, 'initdb'), endless, { mode: 0o755 });
+    world.configure(stackOf({ postgres_programs: programs }));
+    const main = resolve(import.meta.dirname, '../../src/main.ts');
+    const words = [
+      '--disable-warning=ExperimentalWarning',
+      main,
+      'backup',
+      'verify',
+      'latest',
+      '--level',
+      '3',
+      '--config',
+      world.configPath,
+    ];
+    const child = spawn(process.execPath, words, { stdio: 'ignore' });
+    const ended = new Promise((done) => child.once('close', done));
+    const isBegun = (): boolean => readdirSync(scratch).some((name) => existsSync(join(scratch, name, 'data')));
+    await until(isBegun, 60_000, 'a database that is being made');
+    child.kill('SIGKILL');
+    await ended;
+    await until(() => readdirSync(scratch).length === 0, 60_000, 'all of it is gone');
+    await until(() => spawnSync('pgrep', ['-f', scratch]).status === 1, 60_000, 'nothing of it runs');
+    rmSync(programs, { recursive: true });
+    world.configure(stackOf());
+    expect(verified(await world.steward('backup verify latest --level 3'))).toMatchObject({ objectLevel: 3 });
   });
 
   test('media that the manifest does not tell of as missing keep it from L4', async () => {

@@ -251,6 +251,21 @@ describe('the dump', () => {
     rmSync(scratchDir, { recursive: true });
   });
 
+  test('a server that cannot be made is told at once, by what was wrong, and leaves nothing', async () => {
+    const [scratchDir, postgresPrograms] = ['scratch-', 'programs-'].map((name) => mkdtempSync(join(tmpdir(), name))) as [string, string];
+    chmodSync(scratchDir, 0o711);
+    chmodSync(postgresPrograms, 0o755);
+    const failing = '#!/bin/sh\necho "initdb: error: there is no such locale" >&2\necho "initdb: removing data directory" >&2\nexit 1\n';
+    writeFileSync(join(postgresPrograms, 'initdb'), failing, { mode: 0o755 });
+    const stack = stackWith({ scratchDir, postgresPrograms });
+    await expect(stack.openScratch('pg_dump', await stack.databaseFacts(), never)).rejects.toMatchObject({
+      id: 'stack.scratch-failed',
+      reason: 'initdb: error: there is no such locale',
+    });
+    expect(readdirSync(scratchDir)).toEqual([]);
+    for (const path of [scratchDir, postgresPrograms]) rmSync(path, { recursive: true });
+  }, 20_000);
+
   test('a dump that is cut anywhere is refused by the scratch database', async () => {
     const stack = stackWith();
     const dump = await stack.dumpDatabase(never);

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
-import { chown, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chownSync, mkdtempSync } from 'node:fs';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { finished } from 'node:stream/promises';
 import type { Clock } from '../../clock.ts';
 import { Failure } from '../../failures/failure.ts';
 import { feedDecompressed } from './feed.ts';
@@ -21,20 +21,25 @@ export interface ScratchOptions {
 
 /** Name of the database in it, and of its only role. */
 const name = 'scratch';
-const startBound = 60_000;
+/** Milliseconds until it answers, its folder made before. */
+const startBound = 120_000;
+const saidAtMost = 2000;
 
 /**
- * Keeps a server and its folder only as long as somebody holds the other end of standard input: when Steward goes, even by
- * SIGKILL, the server is ended at once and its data are removed.
+ * Makes the folder's content and runs a server on it, only as long as somebody holds the other end of standard input: when Steward
+ * goes, even by SIGKILL, all of it is ended at once and its data are removed. What it says tells by its end that it has ended.
  */
 const guarded = `
-dir=$1; shift
-"$@" </dev/null >"$dir/log" 2>&1 &
+dir=$1; initdb=$2; shift 2
+trap : TERM
+{ "$initdb" --pgdata="$dir/data" --encoding=UTF8 --locale=C --auth=trust --username=${name} --no-sync --no-instructions && exec "$@"; } </dev/null >/dev/null &
 server=$!
+exec 2>/dev/null
 cat >/dev/null
-kill -QUIT $server 2>/dev/null
+kill -QUIT $server
+kill -TERM 0
 wait $server
-rm -rf "$dir"
+for again in 1 2 3 4 5; do rm -rf "$dir" && break; sleep 0.2; done
 `;
 
 /** PostgreSQL refuses to run as root. */
@@ -52,12 +57,11 @@ export async function startScratchPostgres({ boot, programs, dir, clock, signal 
   const attempted = 'start a PostgreSQL that is thrown away';
   const user = process.getuid?.() === 0 ? await unprivileged() : undefined;
   const as = user === undefined ? {} : { uid: user.uid, gid: user.gid };
-  const home = await mkdtemp(join(dir, 'steward-scratch-'));
+  // From here to the guard there is no moment at which a kill could leave it.
+  const home = mkdtempSync(join(dir, 'steward-scratch-'));
   const data = join(home, 'data');
-  if (user !== undefined) await chown(home, user.uid, user.gid);
   try {
-    const flags = ['--encoding=UTF8', '--locale=C', '--auth=trust', `--username=${name}`, '--no-sync', '--no-instructions'];
-    await runToEnd([join(programs, 'initdb'), `--pgdata=${data}`, ...flags], { ...as, cwd: home, signal });
+    if (user !== undefined) chownSync(home, user.uid, user.gid);
     // Small buffers: it runs beside the real one. Large sort memory makes the indexes quick.
     const settings = {
       listen_addresses: '',
@@ -73,12 +77,15 @@ export async function startScratchPostgres({ boot, programs, dir, clock, signal 
       maintenance_work_mem: '64MB',
     };
     const words = Object.entries(settings).flatMap(([key, value]) => ['-c', `${key}=${value}`]);
-    const guard = spawn('/bin/sh', ['-c', guarded, 'sh', home, join(programs, 'postgres'), '-D', data, ...words], {
+    const server = [join(programs, 'postgres'), '-D', data, ...words];
+    const guard = spawn('/bin/sh', ['-c', guarded, 'sh', home, join(programs, 'initdb'), ...server], {
       ...as,
       cwd: '/',
-      stdio: ['pipe', 'ignore', 'ignore'],
+      stdio: ['pipe', 'ignore', 'pipe'],
       detached: true,
     });
+    let said = '';
+    guard.stderr.on('data', (piece: Buffer) => (said = (said + piece.toString()).slice(-saidAtMost)));
     const gone = new Promise<void>((resolve) => guard.once('close', () => resolve()).once('error', () => resolve()));
     const access = { host: home, port: 5432, name: 'postgres', user: name, password: null, owner: name };
     const stop = async (): Promise<void> => {
@@ -94,8 +101,8 @@ export async function startScratchPostgres({ boot, programs, dir, clock, signal 
           try {
             return await connect(access);
           } catch (error) {
-            if (clock.now() > deadline || guard.exitCode !== null)
-              throw new Failure('stack.scratch-failed', { attempted, reason: await lastLine(join(home, 'log')), cause: error });
+            if (clock.now() > deadline || guard.stderr.closed)
+              throw new Failure('stack.scratch-failed', { attempted, reason: mistakeIn(said), cause: error });
             await clock.sleep(100, signal);
           }
         }
@@ -135,20 +142,6 @@ export async function startScratchPostgres({ boot, programs, dir, clock, signal 
   }
 }
 
-async function runToEnd(
-  command: readonly string[],
-  options: { uid?: number; gid?: number; cwd: string; signal: AbortSignal },
-): Promise<void> {
-  const [program = '', ...args] = command;
-  const child = spawn(program, args, { ...options, stdio: ['ignore', 'ignore', 'pipe'] });
-  let said = '';
-  child.stderr.on('data', (text: Buffer) => (said += text.toString()));
-  child.on('error', (error) => (said += error.message));
-  await finished(child.stderr).catch(() => undefined);
-  const code = child.exitCode ?? (await new Promise<number | null>((resolve) => child.once('close', resolve)));
-  if (code !== 0) throw new Error(said.trim().split('\n').at(-1) ?? `exit code ${String(code)}`);
-}
-
 async function unprivileged(): Promise<User> {
   const lines = (await readFile('/etc/passwd', 'utf8')).split('\n').map((line) => line.split(':'));
   const entry = lines.find(([user]) => user === 'postgres') ?? lines.find(([user]) => user === 'nobody');
@@ -156,7 +149,8 @@ async function unprivileged(): Promise<User> {
   return { uid: Number(entry[2]), gid: Number(entry[3]) };
 }
 
-async function lastLine(path: string): Promise<string> {
-  const text = await readFile(path, 'utf8').catch(() => '');
-  return text.trim().split('\n').at(-1) ?? 'it does not answer';
+/** The last line that names a mistake; what comes after one tells of clearing up. */
+function mistakeIn(said: string): string {
+  const lines = said.trim().split('\n');
+  return lines.findLast((line) => /error|fatal|panic/i.test(line)) ?? (lines.at(-1) || 'it does not answer');
 }
