@@ -57,14 +57,18 @@ export class Doctor {
   /** Every line, in order. Never throws: what cannot be looked at is a line that fails. */
   async look(): Promise<Line[]> {
     const homeserver = this.#options.homeserver();
+    let known: ReturnType<DoctorOptions['powers']> | undefined;
+    const powers = (): ReturnType<DoctorOptions['powers']> => (known ??= this.#options.powers());
     const first = await this.#line('homeserver', () => lookAtHomeserver(homeserver, this.#options.clock));
-    const rest = lineNames.filter((name) => name !== 'homeserver').map((name) => this.#line(name, this.#lookOf(name, homeserver, first)));
+    const rest = lineNames
+      .filter((name) => name !== 'homeserver')
+      .map((name) => this.#line(name, this.#lookOf(name, homeserver, first, powers)));
     return [first, ...(await Promise.all(rest))];
   }
 
-  #lookOf(name: LineName, homeserver: Synapse | null, first: Line): () => Promise<Finding> {
-    const { config, store, channels, undelivered, backups, engine, recipientsWait, restores, powers, heartbeat, clock, others } =
-      this.#options;
+  /** @param powers asked at most once for all lines */
+  #lookOf(name: LineName, homeserver: Synapse | null, first: Line, powers: DoctorOptions['powers']): () => Promise<Finding> {
+    const { config, store, channels, undelivered, backups, engine, recipientsWait, restores, heartbeat, clock, others } = this.#options;
     if (remote.has(name) && (homeserver === null || first.state === 'fail'))
       return () => Promise.resolve(skipped(homeserver === null ? 'no homeserver is configured' : 'the homeserver does not answer'));
     const looks: Record<Exclude<LineName, 'homeserver'>, (hs: Synapse) => Promise<Finding>> = {
