@@ -58,24 +58,19 @@ export async function tryStored(options: TrialOptions): Promise<Trial> {
   };
   if (place.scratch === null) return readInstead(place.reason);
   const { scratch } = place;
+  let full: string;
   try {
-    const full = await timed('load the database', async () => {
+    await timed('load the database', async () => {
       const end = { isWhole: false };
       async function* whole(): AsyncGenerator<Uint8Array> {
         yield* openedWhole(destination, database as (typeof manifest.objects)[0], keyOf, signal);
         end.isWhole = true;
       }
-      try {
-        await scratch.load(whole(), signal);
-      } catch (error) {
-        return noScratch(error, signal).reason;
-      }
+      await scratch.load(whole(), signal);
       // What opens it says at its end whether it is what was sealed.
       if (!end.isWhole)
         throw new Failure('backup.unreadable', { attempted: `load ${database.name}`, reason: 'more of it is stored than was read' });
-      return null;
     });
-    if (full !== null) return await readInstead(full);
     await timed('compare it', async () => {
       Object.assign(trial, await compared(options, scratch));
     });
@@ -93,9 +88,12 @@ export async function tryStored(options: TrialOptions): Promise<Trial> {
     if (media.unexpected === null) trial.level = 4;
     if (level === 5) await boot(options, scratch, media, trial, timed);
     return trial;
+  } catch (error) {
+    full = noScratch(error, signal).reason;
   } finally {
     await scratch.close();
   }
+  return readInstead(full);
 }
 
 /** Whether the trial opens objects of a role itself. */
