@@ -26,7 +26,7 @@ import { deadPacks } from './media-check.ts';
 import { dropDamaged } from './media.ts';
 import { namesInUse, removeBackups } from './prune.ts';
 import { putRescueSheet, rescueFacts, rescueText } from './rescue.ts';
-import type { Needed } from './room.ts';
+import type { Needed } from './space.ts';
 import { judge, type Judged, type Retention } from './retention.ts';
 import { scanDestination, type ScanReport } from './scan.ts';
 import { scriptsContent, scriptsSummary, type ScriptsContent } from './scripts/content.ts';

@@ -18,7 +18,7 @@ import { ownTar, type OwnPart } from './own.ts';
 import { tellOfDump, type Tell } from './progress.ts';
 import { compare, fingerprint, heldOf, noScratch, sequencesOf, type Fingerprint } from './prove.ts';
 import { putRescueSheet, rescueFacts, rescueText } from './rescue.ts';
-import { assertRoom, type Needed } from './room.ts';
+import { assertSpace, type Needed } from './space.ts';
 import { restoreText } from './restore-text.ts';
 import { hashOf } from './verify.ts';
 
@@ -90,7 +90,7 @@ export async function createBackup(options: CreateOptions): Promise<Lost[]> {
   try {
     await fan.each(async (destination) => {
       await removeUnfinished(destination, store);
-      await assertRoom(destination, await options.needed(destination), `back up to ${destination.name}`);
+      await assertSpace(destination, await options.needed(destination), `back up to ${destination.name}`);
       store.begin(id, destination.name, clock.now());
     });
     made = await make(options, fan, manifests);

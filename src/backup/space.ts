@@ -14,7 +14,7 @@ export interface Needed {
  *
  * @throws Failure `backup.object-too-large`, `backup.destination-full`
  */
-export async function assertRoom(destination: Destination, { bytes, object }: Needed, attempted: string): Promise<void> {
+export async function assertSpace(destination: Destination, { bytes, object }: Needed, attempted: string): Promise<void> {
   if (object > destination.largest) throw tooLarge(destination, attempted, `one has at least ${sizeText(object)}`);
   const free = await destination.free();
   if (free !== null && free < bytes)

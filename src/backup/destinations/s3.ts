@@ -6,7 +6,7 @@ import type { Clock } from '../../clock.ts';
 import type { Secret } from '../../config/secret.ts';
 import { Failure } from '../../failures/failure.ts';
 import { Tap } from '../../stack/stream.ts';
-import { tooLarge } from '../room.ts';
+import { tooLarge } from '../space.ts';
 import { assertObjectName, type Destination, type Stored, type StoredObject } from './destination.ts';
 
 export interface S3Settings {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { isIntact, isSafe } from '../../backup/backups.ts';
-import { assertRoom } from '../../backup/room.ts';
+import { assertSpace } from '../../backup/space.ts';
 import { Failure } from '../../failures/failure.ts';
 import { fields, text, type Line, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
@@ -47,7 +47,7 @@ export const backupCopy = defineWrite({
       });
     const { manifest, destination: source } = await backups.readFromAny(sources as [(typeof rows)[0], ...typeof rows]);
     const needed = await backups.lacking(manifest, target);
-    await assertRoom(target, needed, `copy ${id} to ${target.name}`);
+    await assertSpace(target, needed, `copy ${id} to ${target.name}`);
     return {
       targets: [{ id: `backup ${id}` }, { id: `destination ${target.name}` }],
       changes: [

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { isSafe, notEverywhere } from '../../backup/backups.ts';
 import { nowhere } from '../../backup/create.ts';
-import { assertRoom } from '../../backup/room.ts';
+import { assertSpace } from '../../backup/space.ts';
 import { fields, text, type Line, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
 import { defineWrite } from '../define.ts';
@@ -52,7 +52,7 @@ export const backupCreate = defineWrite({
     const [facts, database] = await Promise.all([stack.facts(), stack.databaseFacts()]);
     const looks = await Promise.allSettled(
       destinations.map(async (destination) =>
-        assertRoom(destination, await backups.needed(destination, database.bytes), `back up to ${destination.name}`),
+        assertSpace(destination, await backups.needed(destination, database.bytes), `back up to ${destination.name}`),
       ),
     );
     const lost = looks.flatMap((look) => (look.status === 'rejected' ? [look.reason as unknown] : []));
