@@ -193,6 +193,10 @@ describe('on PostgreSQL', () => {
     for (const line of ['backup verify latest --level 0', 'backup verify latest --level 3'])
       expect(await world.steward(line)).toMatchObject({ outcome: 'failed', errorId: 'backup.damaged' });
     expect(JSON.stringify((await world.steward('backup verify latest')).parts)).toContain('proof-object.json');
+    // Neither tells of it what the record says, nor is a restore of the backup kept back by it.
+    expect(JSON.stringify((await world.steward('backup info latest')).parts)).not.toContain('L3, restored');
+    expect(await world.steward('restore prepare latest')).toMatchObject({ outcome: 'done' });
+    expect(await world.steward('restore finish latest')).toMatchObject({ outcome: 'done' });
     rmSync(at('proof-object.json'));
     expect(verified(await world.steward('backup verify latest --level 3'))).toMatchObject({ objectLevel: 3, missing: null });
     expect(recordOf('proof-object.json')).toMatchObject({ id, level: 3 });
