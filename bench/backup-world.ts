@@ -37,10 +37,9 @@ export interface Made {
   /** Seconds from the first step to the manifest on the disk, and those of the proof that follows. */
   seconds: number;
   proof: number;
-  /** Of what it added. */
+  /** All that the destination has more than before. */
   bytes: number;
   databaseBytes: number;
-  mediaBytes: number;
   level: number;
 }
 
@@ -76,6 +75,7 @@ export async function openBackups(world: World, settings: Readonly<Record<string
     },
     create: async ({ empty }) => {
       if (empty) rmSync(disk, { recursive: true, force: true });
+      const before = bytesIn(disk);
       await steward('backup', 'create');
       const id =
         readdirSync(disk)
@@ -85,21 +85,25 @@ export async function openBackups(world: World, settings: Readonly<Record<string
       const manifest = join(disk, id, 'manifest.json');
       const { startedAt, objects } = JSON.parse(readFileSync(manifest, 'utf8')) as {
         startedAt: string;
-        objects: { role: string; name: string; stored: { bytes: number } }[];
+        objects: { role: string; stored: { bytes: number } }[];
       };
       const { content } = JSON.parse(readFileSync(join(disk, id, 'proof.json'), 'utf8')) as { content: { seconds: number; level: number } };
-      const own = objects.filter(({ name }) => name.startsWith(id));
       return {
         id,
         seconds: (statSync(manifest).mtimeMs - Date.parse(startedAt)) / 1000,
         proof: content.seconds,
         level: content.level,
-        bytes: own.reduce((sum, { stored }) => sum + stored.bytes, 0),
-        mediaBytes: own.filter(({ role }) => role.startsWith('media')).reduce((sum, { stored }) => sum + stored.bytes, 0),
+        bytes: bytesIn(disk) - before,
         databaseBytes: objects.find(({ role }) => role === 'database')?.stored.bytes ?? 0,
       };
     },
   };
+}
+
+function bytesIn(folder: string): number {
+  if (!existsSync(folder)) return 0;
+  const found = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  return found.reduce((sum, { parentPath, name }) => sum + statSync(join(parentPath, name)).size, 0);
 }
 
 /** With the daemon, and its memory: what it holds at the most is told beside each number. */

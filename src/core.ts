@@ -347,7 +347,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
         log,
         signingKeyPath: join(dataDir, 'backup-signing.key'),
         configPath: resolve(config.path),
-        own: ownPart(config, store, copiesDir),
+        own: ownPart(config, copiesDir),
         version,
         timeZone: () => config.current.timeZone,
       }),
@@ -668,10 +668,10 @@ async function holdStore(dataDir: string, reserve: Reserve, clock: Clock): Promi
 }
 
 /** What of Steward itself goes into a backup. */
-function ownPart(config: Reloadable, store: Store, scratch: string): OwnPart {
+function ownPart(config: Reloadable, scratch: string): OwnPart {
   const { dataDir } = config.current;
   return {
-    ...{ store, scratch, storePath: resolve(dataDir, 'steward.db') },
+    ...{ scratch, storePath: resolve(dataDir, 'steward.db') },
     environment: () => config.environment,
     environmentPath: resolve(dataDir, 'steward.env'),
     files: () => [

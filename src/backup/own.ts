@@ -1,15 +1,15 @@
 import { createReadStream } from 'node:fs';
 import { mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { pack, type Pack } from 'tar-stream';
-import { snapshotStore } from '../store/snapshot.ts';
-import type { Store } from '../store/store.ts';
+import { inThread } from '../stack/thread.ts';
+import type { StoreCopy } from './own-worker.ts';
 
 /** What Steward itself is made of. */
 export interface OwnPart {
-  store: Store;
-  /** Its file, absolute. */
+  /** File of the store, absolute. */
   storePath: string;
   /** For a copy of the store on its way; on the same disk. */
   scratch: string;
@@ -23,18 +23,19 @@ export interface OwnPart {
 
 /**
  * A tar of Steward itself, by absolute path as `tar -x -C /` takes it: configuration and secrets, its keys, and the store with
- * roles, schedules, audit and catalogue. Of its device only the recovery material is in it.
+ * roles, schedules, audit and catalogue. Of its device only the recovery material is in it; which media a destination holds is
+ * read there again, by `backup scan`.
  *
  * @param id names the copy of the store while it is read
  */
 export async function* ownTar(
-  { store, storePath, scratch, files, environment, environmentPath }: OwnPart,
+  { storePath, scratch, files, environment, environmentPath }: OwnPart,
   id: string,
 ): AsyncGenerator<Uint8Array> {
   const copy = join(scratch, `store-${id}.db`);
   try {
     await mkdir(scratch, { recursive: true, mode: 0o700 });
-    await snapshotStore(store, copy);
+    await copyStore({ from: storePath, to: copy });
     const archive = pack();
     const feeding = (async () => {
       for (const path of new Set(files())) await add(archive, path, path);
@@ -48,8 +49,12 @@ export async function* ownTar(
     await feeding;
   } finally {
     await rm(copy, { force: true });
-    await rm(`${copy}-journal`, { force: true });
   }
+}
+
+/** In a thread: it takes as long as what the store holds. */
+async function copyStore(files: StoreCopy): Promise<void> {
+  await inThread(new URL('./own-worker.ts', import.meta.url), files, Readable.from([])).next();
 }
 
 async function add(archive: Pack, path: string, as: string): Promise<void> {

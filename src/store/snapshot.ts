@@ -1,38 +1,66 @@
-import { chmodSync } from 'node:fs';
-import { backup } from 'node:sqlite';
+import { chmodSync, closeSync, openSync } from 'node:fs';
+import { pathToFileURL } from 'node:url';
 import { Database } from './database.ts';
-import type { Store } from './store.ts';
+
+/** Tables of which a copy takes some rows only, and which. */
+const taken: Readonly<Record<string, string>> = {
+  // The device's keys and sessions are not to be used twice.
+  device: 'FALSE',
+  undecryptable: 'FALSE',
+  outbox: 'sent_at IS NOT NULL',
+  facts: "name <> 'sync_token'",
+  backups: "state NOT IN ('making', 'copying')",
+  // A row for each medium: as much in every backup as all media need, and `backup scan` reads it from where they are.
+  media_files: 'FALSE',
+  media_packs: 'FALSE',
+  media_until: 'FALSE',
+};
+
+/** What was under way is not, where the copy is opened. */
+const ended = `
+  UPDATE steps SET state = 'failed', failure = json_object('id', 'job.unknown', 'reason', 'the store is of a backup that was made while it ran', 'hint', '') WHERE state IN ('waiting', 'running') AND job_id IN (SELECT id FROM jobs WHERE finished_at IS NULL);
+  UPDATE jobs SET finished_at = created_at, state = CASE state WHEN 'running' THEN 'unknown' ELSE 'cancelled' END WHERE finished_at IS NULL;
+  UPDATE restores SET state = 'finished' WHERE state NOT IN ('finished', 'failed');
+`;
 
 /**
- * Copies the store, as it is at one instant, to a file for a backup; work goes on meanwhile. Left out of it, and wiped: the
- * device's keys and sessions, which are not to be used twice, what waits to be sent, and what was under way.
+ * Copies a store, as it is at one instant, to a new file for a backup; whoever has it open goes on meanwhile. Left out are the
+ * device's keys and sessions, what waits to be sent, what was under way, and which media each destination holds.
  *
- * @param path of the copy, 0600
+ * It returns when the copy is whole: to be called in a thread of its own.
+ *
+ * @param from file of the store
+ * @param path of the copy, 0600; one that is there is overwritten
  */
-export async function snapshotStore(store: Store, path: string): Promise<void> {
-  await backup(store.database, path);
+export function snapshotStore(from: string, path: string): void {
+  closeSync(openSync(path, 'w', 0o600));
   chmodSync(path, 0o600);
   const copy = new Database(path, { enableForeignKeyConstraints: false });
   try {
-    // One file, with nothing beside it that would have to be copied too.
-    copy.exec('PRAGMA journal_mode = DELETE; PRAGMA secure_delete = ON');
-    copy.exec(`
-      BEGIN;
-      DELETE FROM device;
-      DELETE FROM undecryptable;
-      DELETE FROM outbox WHERE sent_at IS NULL;
-      DELETE FROM facts WHERE name = 'sync_token';
-      UPDATE steps SET state = 'failed', failure = json_object('id', 'job.unknown', 'reason', 'the store is of a backup that was made while it ran', 'hint', '') WHERE state IN ('waiting', 'running') AND job_id IN (SELECT id FROM jobs WHERE finished_at IS NULL);
-      UPDATE jobs SET finished_at = created_at, state = CASE state WHEN 'running' THEN 'unknown' ELSE 'cancelled' END WHERE finished_at IS NULL;
-      UPDATE restores SET state = 'finished' WHERE state NOT IN ('finished', 'failed');
-      DELETE FROM media_files WHERE pack IN (SELECT media_packs.id FROM media_packs JOIN backups
-        ON backups.id = media_packs.backup AND backups.destination = media_packs.destination WHERE backups.state = 'making');
-      DELETE FROM media_packs WHERE EXISTS (SELECT 1 FROM backups
-        WHERE backups.id = media_packs.backup AND backups.destination = media_packs.destination AND backups.state = 'making');
-      DELETE FROM backups WHERE state IN ('making', 'copying');
-      COMMIT;
-    `);
+    // One file, with nothing beside it that would have to be copied too; of a copy that did not come to its end nothing is used.
+    copy.exec('PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF');
+    copy.prepare('ATTACH ? AS live').run(`${pathToFileURL(from).href}?mode=ro`);
+    copy.exec('BEGIN');
+    const tables = schemaOf(copy, 'table');
+    for (const { sql } of tables) copy.exec(sql);
+    for (const { name } of tables) {
+      const which = taken[name];
+      copy.exec(`INSERT INTO main.${name} SELECT * FROM live.${name}${which === undefined ? '' : ` WHERE ${which}`}`);
+    }
+    copy.exec('DELETE FROM main.sqlite_sequence; INSERT INTO main.sqlite_sequence SELECT * FROM live.sqlite_sequence');
+    for (const kind of ['index', 'view', 'trigger']) for (const { sql } of schemaOf(copy, kind)) copy.exec(sql);
+    const version = copy.prepare('PRAGMA live.user_version').get();
+    copy.exec(`PRAGMA main.user_version = ${Number(version?.['user_version'])}`);
+    copy.exec(`${ended} COMMIT`);
   } finally {
     copy.close();
   }
+}
+
+/** Those that SQLite makes by itself have no text. */
+function schemaOf(copy: Database, kind: string): { name: string; sql: string }[] {
+  const rows = copy.prepare(
+    "SELECT name, sql FROM live.sqlite_schema WHERE type = ? AND sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+  );
+  return rows.all(kind).map(({ name, sql }) => ({ name: String(name), sql: String(sql) }));
 }
