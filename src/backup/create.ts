@@ -200,7 +200,7 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
         previous: last?.manifest ?? null,
       };
       await putRescueSheet(destination, rescue, keys.all());
-      await destination.put(`${id}/RESTORE.txt`, once(restoreText(manifest)));
+      await destination.put(`${id}/RESTORE.txt`, once(restoreText(manifest, facts)));
       const { record, text } = signRecord<Manifest>(manifest, signer);
       signal.throwIfAborted();
       await destination.put(`${id}/manifest.json`, once(text));

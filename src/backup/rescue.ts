@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
+import { shellWord } from '../config/shell-word.ts';
 import type { DatabaseFacts, StackFacts } from '../stack/stack.ts';
 import type { EpochRow } from '../store/backups.ts';
 import type { Destination } from './destinations/destination.ts';
@@ -40,7 +41,7 @@ export function rescueText(facts: RescueFacts): string {
       ? `PostgreSQL ${database.major ?? ''} or newer at ${place.host}:${place.port}, with the roles ${[...new Set([place.owner, place.user])].join(' and ')}:
 their passwords are in the files of step 2 and 3. The database is empty:
 
-createdb -T template0 -E UTF8 --locale=C -O ${place.owner} ${place.name}`
+createdb -T template0 -E UTF8 --locale=C -O ${shellWord(place.owner)} ${shellWord(place.name)}`
       : `Nothing for the database: SQLite, at ${place.path}.`;
   return `How ${stack.serverName} comes back when its machine is lost.
 

@@ -1,8 +1,14 @@
+import { shellWord } from '../config/shell-word.ts';
+import type { StackFacts } from '../stack/stack.ts';
 import type { Manifest } from './manifest.ts';
 
 /** RESTORE.txt: what to type on a machine that has `age`, `zstd`, `pg_restore` and `tar`, and nothing else. */
-export function restoreText(manifest: Pick<Manifest, 'id' | 'server' | 'objects' | 'epochs'>): string {
+export function restoreText(
+  manifest: Pick<Manifest, 'id' | 'server' | 'objects' | 'epochs'>,
+  { database: place, mediaPath }: Pick<StackFacts, 'database' | 'mediaPath'>,
+): string {
   const { id, server, objects, epochs } = manifest;
+  const role = shellWord(place.kind === 'postgres' ? place.owner : 'synapse');
   const of = (role: string) => objects.filter((object) => object.role === role);
   const keyFile = (epoch: string): string => `epoch-${epoch}.key`;
   const open = ({ name, epoch }: { name: string; epoch: string }): string => `age -d -i ${keyFile(epoch)} ${name}`;
@@ -12,11 +18,12 @@ export function restoreText(manifest: Pick<Manifest, 'id' | 'server' | 'objects'
       ? `# ${engine.name} holds it, as ${engine.label} of ${engine.server}; with PostgreSQL stopped:\n${engine.restore}`
       : server.database.kind === 'pg_dump'
         ? [
-            `createdb -T template0 -E UTF8 --locale=C -O synapse synapse_restored`,
-            `${open(object)} | zstd -d | pg_restore --exit-on-error --no-owner --role=synapse -d synapse_restored`,
+            `createdb -T template0 -E UTF8 --locale=C -O ${role} synapse_restored`,
+            `${open(object)} | zstd -d | pg_restore --exit-on-error --no-owner --role=${role} -d synapse_restored`,
           ].join('\n')
         : `${open(object)} | zstd -d > homeserver.db`,
   );
+  const media = of('media').map((object) => `${open(object)} | tar -x -p -C media_store`);
   return `Backup ${id} of the Matrix homeserver ${server.name}.
 
 Everything here can be opened with age, zstd, pg_restore and tar. Stop the homeserver first, and never run two servers
@@ -30,11 +37,9 @@ ${epochs.map(({ name, object }) => `age -d -i my.key ${object} > ${keyFile(name)
 
 ${database.join('\n')}
 
-3. The media, into the folder that \`media_store_path\` names. All packs, in this order.
+3. The media, into the folder that \`media_store_path\` names (${mediaPath}). All packs, in this order.
 
-${of('media')
-  .map((object) => `${open(object)} | tar -x -p -C media_store`)
-  .join('\n')}
+${media.length === 0 ? '# There were none.' : media.join('\n')}
 
 4. The signing key, the configuration and the files with secrets, at their own paths below the folder \`restored\`.
 

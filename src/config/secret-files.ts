@@ -1,3 +1,4 @@
+import { shellWord } from './shell-word.ts';
 import { closeSync, fstatSync, openSync, readFileSync, type Stats } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
 import { isPlainObject } from './document.ts';
@@ -60,7 +61,7 @@ function readSecretFile(given: string, folder: string): string | { found: string
     if (isExposed(stats))
       return {
         found: `a file that others may read (mode ${(stats.mode & 0o777).toString(8).padStart(4, '0')})`,
-        hint: `chmod 600 ${quoted(path)}`,
+        hint: `chmod 600 ${shellWord(path)}`,
       };
     const content = readFileSync(descriptor, 'utf8').replace(/\r?\n$/, '');
     return content.trim() === '' ? { found: 'an empty file' } : content;
@@ -72,8 +73,4 @@ function readSecretFile(given: string, folder: string): string | { found: string
 /** Group and others get nothing; but a file of another owner (a mounted Kubernetes Secret) can be read only through the group. */
 function isExposed(stats: Stats): boolean {
   return (stats.mode & (stats.uid === process.getuid?.() ? 0o077 : 0o037)) !== 0;
-}
-
-function quoted(path: string): string {
-  return /^[\w./@:-]+$/.test(path) ? path : `'${path.replaceAll("'", String.raw`'\''`)}'`;
 }

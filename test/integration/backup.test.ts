@@ -61,7 +61,7 @@ beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), 'backup-'));
   disk = join(dir, 'disk');
   postgres = await startPostgres();
-  database = await postgres.createDatabase({ name: 'synapse' });
+  database = await postgres.createDatabase({ name: 'synapse', owner: 'synapse-user' });
   synapse = await startSynapse({ dir: join(dir, 'synapse'), database: { postgres: database }, serverName: 'example.org' });
   alice = await synapse.register({ localpart: 'alice', admin: true });
   writeFileSync(join(dir, 'token'), alice.accessToken, { mode: 0o600 });
@@ -203,7 +203,7 @@ describe('by hand', () => {
       .join('\n')
       .replaceAll('20261122_021500', first)
       .replaceAll('2026-11', month)
-      .replaceAll(' -O synapse ', ' -O synapse ');
+      .replaceAll(/(-O |--role=)synapse /g, '$1synapse-user ');
     const env = { PGHOST: postgres.host, PGPORT: String(postgres.port), PGUSER: 'postgres', PGPASSWORD: postgres.superuser.password };
     await run(['bash', '-e', '-o', 'pipefail', '-c', `cd ${place}\n${script}`], { env });
     expect(await oracle('synapse_restored')).toBe(before);
@@ -454,7 +454,7 @@ describe('faults', () => {
       { ...postgres.superuser, name: 'synapse' },
       `CREATE TABLE fill AS SELECT md5(random()::text) AS x FROM generate_series(1, 60000)`,
     );
-    await sql({ ...postgres.superuser, name: 'synapse' }, `ALTER TABLE fill OWNER TO synapse`);
+    await sql({ ...postgres.superuser, name: 'synapse' }, `ALTER TABLE fill OWNER TO "synapse-user"`);
     const place = join(dir, 'small');
     mkdirSync(place);
     writeFileSync(join(dir, 'steward.yaml'), config({ recipients: [recipient()] }).replace(disk, place));
