@@ -59,12 +59,15 @@ const streamSequences: Readonly<Record<string, string>> = {
   to_device: 'device_inbox_sequence',
 };
 
+/** In PostgreSQL, the name of the schema of Synapse's tables; null where there are none. */
+const itsSchema = `(SELECT nspname FROM pg_namespace WHERE oid = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('schema_version')))`;
+
 const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 
 export async function fingerprint(view: Snapshot, format: DatabaseDump['format']): Promise<Fingerprint> {
   const names =
     format === 'pg_dump'
-      ? await view.rows(`SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public' ORDER BY 1`)
+      ? await view.rows(`SELECT tablename AS name FROM pg_tables WHERE schemaname = ${itsSchema} ORDER BY 1`)
       : await view.rows(`SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY 1`);
   const rows = new Map<string, number>();
   for (const { name } of names) {
@@ -73,8 +76,8 @@ export async function fingerprint(view: Snapshot, format: DatabaseDump['format']
   }
   const schema =
     format === 'pg_dump'
-      ? await view.rows(`SELECT table_name || '.' || column_name || ' ' || data_type AS line FROM information_schema.columns WHERE table_schema = 'public'
-          UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
+      ? await view.rows(`SELECT table_name || '.' || column_name || ' ' || data_type AS line FROM information_schema.columns WHERE table_schema = ${itsSchema}
+          UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = ${itsSchema}
           UNION ALL SELECT 'invalid ' || indexrelid::regclass FROM pg_index WHERE NOT indisvalid
           ORDER BY 1`)
       : await view.rows(`SELECT type || ' ' || name || ' ' || coalesce(sql, '') AS line FROM sqlite_master ORDER BY 1`);
@@ -84,7 +87,7 @@ export async function fingerprint(view: Snapshot, format: DatabaseDump['format']
 /** Sequences are not part of a view: they are read before the dump, and a dump may only have later values. */
 export async function sequencesOf(view: Snapshot): Promise<Map<string, bigint>> {
   const rows = await view.rows(
-    `SELECT sequencename AS name, coalesce(last_value, 0)::text AS value FROM pg_sequences WHERE schemaname = 'public'`,
+    `SELECT sequencename AS name, coalesce(last_value, 0)::text AS value FROM pg_sequences WHERE schemaname = ${itsSchema}`,
   );
   return new Map(rows.map(({ name, value }) => [String(name), BigInt(String(value))]));
 }

@@ -490,15 +490,14 @@ function reasonOf(error: unknown): string {
 
 /** An empty new server has no database, or one without tables. */
 function noDatabaseYet(error: unknown): null {
-  const { code, message, cause, id } = error as {
-    code?: string;
+  const { message, cause, id } = error as {
     id?: string;
     message?: string;
     cause?: { code?: string; errcode?: number };
   };
-  // PostgreSQL: 3D000, no such database; 42P01, no such table. SQLite: 14, no such file.
+  // PostgreSQL: 3D000, no such database. SQLite: 14, no such file.
   const isMissing = id === 'stack.database-unreachable' && (cause?.code === '3D000' || cause?.errcode === 14);
-  if (isMissing || code === '42P01' || message?.startsWith('no such table') === true) return null;
+  if (isMissing || id === 'stack.no-schema' || message?.startsWith('no such table') === true) return null;
   throw error;
 }
 

@@ -242,6 +242,10 @@ export const failureTable = {
     'Is it running, and may this role connect? `!server config` shows where it is.',
   ),
   'stack.not-granted': failed("Steward's role may not read the database.", '`!server config` shows the GRANT that is missing.'),
+  'stack.no-schema': failed(
+    "The database has no tables of Synapse that Steward's role can see.",
+    'Was Synapse started on it before? Else `!server config` shows the GRANT that is missing.',
+  ),
   'stack.no-program': failed('A program that is needed is not on this machine.', 'Install it, or name its folder in the configuration.'),
   'stack.no-isolation': refused(
     'This machine gives a process no network of its own.',

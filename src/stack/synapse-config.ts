@@ -14,6 +14,8 @@ export interface PostgresSettings {
   name: string;
   user: string;
   password: string | null;
+  /** Settings of each connection, as libpq takes them. */
+  options: string | undefined;
 }
 
 export interface SynapseConfig {
@@ -36,6 +38,7 @@ const arguments_ = z.looseObject({
   user: z.string().optional(),
   password: z.union([z.string(), z.number()]).optional(),
   dbname: z.string().optional(),
+  options: z.string().optional(),
   database: z.string().optional(),
 });
 const databaseShape = z.looseObject({ name: z.string(), args: arguments_.default({}) });
@@ -165,6 +168,7 @@ function databaseOf(
     user,
     name: args.dbname ?? args.database ?? user,
     password: args.password === undefined ? null : String(args.password),
+    options: args.options,
   };
 }
 

@@ -19,7 +19,7 @@ export async function dumpProgress(access: Access, applicationName: string): Pro
     const tables = await rowsOf(
       client,
       `SELECT oid::text AS id, pg_table_size(oid)::text AS bytes, greatest(reltuples, 1)::float8 AS rows
-       FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY relname COLLATE "C"`,
+       FROM pg_class WHERE relkind = 'r' AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = ${String(now['id'])}) ORDER BY relname COLLATE "C"`,
     );
     return { table: String(now['table']), bytes: Number(now['bytes']), share: shareOf(tables, now) };
   });

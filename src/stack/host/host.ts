@@ -194,6 +194,7 @@ export class HostStack implements Stack {
       `--snapshot=${snapshot.id}`,
     ];
     const { host, port, user, name, password } = access;
+    // The options of the homeserver's connections are left out: pg_dump looks into every schema, and a limit of time is not for it.
     const producer = {
       name: 'pg_dump',
       command: await inLargePieces([program, ...options, '-h', host, '-p', String(port), '-U', user, '-d', name]),
@@ -324,6 +325,7 @@ export class HostStack implements Stack {
       user: own?.user ?? database.user,
       password,
       owner: database.user,
+      options: database.options,
     };
   }
 

@@ -12,17 +12,31 @@ export interface Access {
   password: Secret | null;
   /** The role that the homeserver connects as. */
   owner: string;
+  /** Settings of the homeserver's connections, as libpq takes them (`-c search_path=synapse`). */
+  options?: string | undefined;
 }
 
 export type Row = Record<string, unknown>;
 
+/** A table that every Synapse has. */
+const everySynapse = 'schema_version';
+
 /** Milliseconds after which a server that does not answer is called unreachable. */
 const connectBound = 10_000;
 
-/** @throws Failure `stack.database-unreachable` */
+/**
+ * Names of tables mean Synapse's own, in whatever schema those are.
+ *
+ * @throws Failure `stack.database-unreachable`
+ */
 export async function connect(access: Access): Promise<Client> {
-  const { host, port, name, user, password } = access;
-  const settings: ClientConfig = { host, port, database: name, user, connectionTimeoutMillis: connectBound, application_name: 'steward' };
+  const { host, port, name, user, password, owner, options } = access;
+  const settings: ClientConfig = {
+    ...{ host, port, database: name, user },
+    // The last one counts: limits that are for the homeserver's queries are not for a copy.
+    ...(options === undefined ? {} : { options: `${options} -c statement_timeout=0 -c idle_in_transaction_session_timeout=0` }),
+    ...{ connectionTimeoutMillis: connectBound, application_name: 'steward' },
+  };
   // Loaded when first needed: most starts never ask a database.
   const { default: pg } = await import('pg');
   const client = new pg.Client({ ...settings, ...(password === null ? {} : { password: password.reveal() }) });
@@ -30,11 +44,21 @@ export async function connect(access: Access): Promise<Client> {
   client.on('error', () => undefined);
   try {
     await client.connect();
+    await lookIntoSchema(client, owner);
     return client;
   } catch (error) {
     await client.end().catch(() => undefined);
     throw unreachable(access, error);
   }
+}
+
+/** Where the homeserver's role looks into another schema by a setting of its own, this role does too. */
+export async function lookIntoSchema(client: Client, owner: string): Promise<void> {
+  await client.query(
+    `SELECT set_config('search_path', quote_ident(min(nspname)), false) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+     WHERE relname = $1 AND relkind = 'r' AND pg_get_userbyid(relowner) = $2 AND to_regclass($1) IS NULL HAVING count(*) = 1`,
+    [everySynapse, owner],
+  );
 }
 
 export async function onServer<T>(access: Access, work: (client: Client) => Promise<T>): Promise<T> {
@@ -85,11 +109,15 @@ export async function rowsOf(client: Client, sql: string): Promise<Row[]> {
   return (await query(client, sql)).rows;
 }
 
-/** @throws Failure `stack.not-granted` */
+/** @throws Failure `stack.not-granted`, `stack.no-schema` */
 async function query(client: Client, sql: string): Promise<{ rows: Row[] }> {
   return client.query<Row>(sql).catch((error: unknown) => {
+    const { code } = error as { code?: string };
+    // 42P01: undefined_table.
+    if (code === '42P01')
+      throw new Failure('stack.no-schema', { attempted: 'read the database', reason: (error as Error).message, cause: error });
     // 42501: insufficient_privilege. The message names a table.
-    if ((error as { code?: string }).code !== '42501') throw error;
+    if (code !== '42501') throw error;
     throw new Failure('stack.not-granted', { attempted: 'read the database', reason: (error as Error).message, cause: error });
   });
 }
@@ -142,7 +170,8 @@ export async function powersOf(client: Client, access: Access): Promise<Pick<Cap
        pg_has_role(current_user, datdba, 'USAGE') AS owner, pg_get_userbyid(datdba) AS owner_name,
        pg_has_role(current_user, 'pg_signal_backend', 'USAGE') AS signal,
        (SELECT count(*)::int FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'S') AND n.nspname = 'public' AND NOT has_table_privilege(c.oid, 'SELECT')) AS hidden
+        WHERE c.relkind IN ('r', 'S') AND n.nspname !~ '^pg_|^information_schema$'
+          AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))) AS hidden
      FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database()`,
   );
   const role = identifier(access.user);

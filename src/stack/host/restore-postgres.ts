@@ -16,7 +16,7 @@ const nameAtMost = 35;
 /** Bytes that a load leaves free: a server that finds no room for its log ends, and the live database with it. */
 const reserve = 128 << 20;
 /** 64 MiB: a row fills a page. */
-const ballast = { table: 'steward_restore_ballast', row: 8000, rows: 8192 };
+const ballast = { table: 'public.steward_restore_ballast', row: 8000, rows: 8192 };
 /** Loaded, a database is no larger than it was; its indexes want room to be sorted in. */
 const growth = 1.3;
 
@@ -47,6 +47,7 @@ export class PostgresRestore {
       await this.#copyGrants(client, name);
       return { major: await majorOf(client), place: (await dataFolder(client)).folder };
     });
+    await this.#copySettings(name);
     const loader = format === 'sql' ? 'psql' : 'pg_restore';
     const program = dumpProgram(this.#programs, major).replace(/pg_dump$/, loader);
     const options =
@@ -164,7 +165,7 @@ export class PostgresRestore {
     };
   }
 
-  /** Who may connect to the live database, and its settings, are the new one's as well. */
+  /** Who may connect to the live database may connect to the new one as well. */
   async #copyGrants(client: Client, name: string): Promise<void> {
     const live = literal(this.#access.name);
     const grants = await rowsOf(
@@ -178,6 +179,27 @@ export class PostgresRestore {
       const to = typeof role === 'string' ? identifier(role) : 'PUBLIC';
       await client.query(`GRANT ${String(right)} ON DATABASE ${identifier(name)} TO ${to}`);
     }
+  }
+
+  /** Settings of the live database, and of the homeserver's role in it. Without its search_path a homeserver finds no tables. */
+  async #copySettings(name: string): Promise<void> {
+    // On a connection of its own: to be copied, a setting is made one of the session.
+    await this.#on(maintenance, async (client) => {
+      await client.query(`SET ROLE ${identifier(this.#access.owner)}`);
+      const settings = await rowsOf(
+        client,
+        `SELECT setrole = 0 AS all, split_part(line, '=', 1) AS name, substr(line, strpos(line, '=') + 1) AS value
+         FROM pg_db_role_setting, unnest(setconfig) AS line
+         WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = ${literal(this.#access.name)})
+           AND (setrole = 0 OR pg_get_userbyid(setrole) = ${literal(this.#access.owner)})`,
+      );
+      for (const { all, name: setting, value } of settings) {
+        const of = all === true ? `DATABASE ${identifier(name)}` : `ROLE ${identifier(this.#access.owner)} IN DATABASE ${identifier(name)}`;
+        await client.query(`SELECT set_config(${literal(String(setting))}, ${literal(String(value))}, false)`);
+        await client.query(`ALTER ${of} SET ${String(setting)} FROM CURRENT`);
+        await client.query(`RESET ${String(setting)}`);
+      }
+    });
   }
 
   /** Ends all sessions and waits until they are gone: a database with sessions cannot be renamed. */

@@ -6,7 +6,7 @@ import type { Clock } from '../../clock.ts';
 import { Failure } from '../../failures/failure.ts';
 import { feedDecompressed } from './feed.ts';
 import type { BootOptions, ScratchDatabase, ScratchHomeserver } from '../stack.ts';
-import { batchesOf, connect, rowsOf } from './postgres.ts';
+import { batchesOf, connect, lookIntoSchema, rowsOf } from './postgres.ts';
 import type { ScratchPlace } from './scratch-synapse.ts';
 
 export interface ScratchOptions {
@@ -117,13 +117,15 @@ export async function startScratchPostgres({ boot, programs, dir, clock, signal 
           await client.query(sql);
         },
         boot: (options, during) => boot({ kind: 'postgres', host: home, port: access.port, name, user: name }, options, during),
-        load: (data, during) => {
+        load: async (data, during) => {
           const options = ['--exit-on-error', '--no-owner', '--no-privileges', '-h', home, '-U', name, '-d', name];
-          return feedDecompressed({
+          await feedDecompressed({
             reader: { name: 'pg_restore', command: [join(programs, 'pg_restore'), ...options] },
             data,
             signal: during,
           });
+          await lookIntoSchema(client, name);
+          await client.query(`ALTER DATABASE ${name} SET search_path FROM CURRENT`);
         },
         close: async () => {
           await client.end().catch(() => undefined);
