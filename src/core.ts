@@ -5,6 +5,7 @@ import type { OwnPart } from './backup/own.ts';
 import { Restores, stateWords } from './backup/restores.ts';
 import { Unlocks } from './backup/unlocks.ts';
 import { Bootstrap } from './homeserver/bootstrap.ts';
+import { provisionAgain } from './homeserver/delegated.ts';
 import { ProbeUser } from './homeserver/probe-user.ts';
 import { reattach } from './homeserver/reattach.ts';
 import { previousToken, tokenFileOf } from './config/token-file.ts';
@@ -434,6 +435,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     const { homeserver: at } = config.current;
     if (at === undefined) return [];
     const { accounts, encrypted } = expectedRoom();
+    const delegation = await stack().delegation();
     return reattach({
       bootstrap: new Bootstrap({ url: at.url, adminUrl: at.adminUrl ?? at.url, clock, ids }),
       ids,
@@ -442,6 +444,14 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
       previous: () => previousToken(resolve(config.path)),
       deviceId: at.deviceId ?? new DeviceStore(store).about()?.deviceId ?? 'STEWARD',
       registrationSecret: () => stack().registrationSecret(),
+      provisionAgain:
+        delegation === null
+          ? null
+          : async () => {
+              await provisionAgain({ delegation, adminUrl: at.adminUrl ?? at.url, clock }, at.userId, at.accessToken);
+              await hooks.deviceLost();
+              reload('restore');
+            },
       keepToken: async (token) => {
         const path = tokenFileOf(resolve(config.path), process.env);
         if (path === null)

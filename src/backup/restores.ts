@@ -460,7 +460,7 @@ export class Restores {
       return done;
     } catch (error) {
       log.error('Steward could not attach itself to the homeserver again', { error });
-      return [`not attached: ${reasonOf(error)}`];
+      return [`not attached: ${reasonOf(error)}. ${asFailure(error).hint}`];
     }
   }
 }

@@ -33,10 +33,9 @@ export async function lookAtToken(homeserver: Synapse, config: Config): Promise<
 
 export async function lookWhetherAdmin(homeserver: Synapse, config: Config): Promise<Finding> {
   const userId = config.homeserver?.userId ?? '';
-  const user = await homeserver.user(userId);
-  return user?.admin === true
-    ? ok(`${userId} is a server admin`)
-    : fail(`${userId} is no server admin`, 'Run `steward init --admin-token-file FILE`.');
+  // Only an admin is answered. Where Matrix Authentication Service has the accounts the token says it, and no flag.
+  await homeserver.user(userId);
+  return ok(`${userId} is a server admin`);
 }
 
 export async function lookAtRateLimit(homeserver: Synapse, config: Config): Promise<Finding> {

@@ -15,6 +15,8 @@ export interface ReattachOptions {
   deviceId: string;
   /** What makes accounts; null where the homeserver has none. */
   registrationSecret: () => Promise<Secret | null>;
+  /** Makes account and device again where Matrix Authentication Service has them, under the token of now; null where the homeserver has them. */
+  provisionAgain: (() => Promise<void>) | null;
   /** Keeps a new token, after which it is the one in force. */
   keepToken: (token: Secret) => Promise<void>;
   /** Rooms that it may sit in, the first that is there: the admin room of now, and that of the configuration. Empty where it has none. */
@@ -38,7 +40,11 @@ export async function reattach(options: ReattachOptions): Promise<string[]> {
   const done: string[] = [];
   let now = token;
   const who = await bootstrap.identify(token);
-  if (who?.userId !== userId) {
+  if (who?.userId !== userId && options.provisionAgain !== null) {
+    await options.provisionAgain();
+    await bootstrap.exempt(userId, token);
+    done.push('its account and device, under the same token');
+  } else if (who?.userId !== userId) {
     const previous = await options.previous();
     const isKnown = previous !== null && (await bootstrap.identify(previous))?.userId === userId;
     now = isKnown ? previous : await newToken(options);

@@ -257,6 +257,14 @@ export interface RestorePlace {
  * The place where the homeserver runs. Reading may be repeated at will; `restart`, `stop` and `start` may be called twice.
  * Failures are of the family `stack`.
  */
+/** Matrix Authentication Service, which has the accounts of the homeserver. */
+export interface Delegation {
+  /** Where the homeserver reaches it. */
+  endpoint: string;
+  /** What each shows the other. */
+  secret: Secret;
+}
+
 export interface Stack {
   readonly kind: 'host';
   facts(): Promise<StackFacts>;
@@ -274,6 +282,8 @@ export interface Stack {
   readonly restores: RestorePlace;
   /** The homeserver's registration_shared_secret, which makes accounts; null where it has none. */
   registrationSecret(): Promise<Secret | null>;
+  /** Null where the homeserver has its accounts itself. */
+  delegation(): Promise<Delegation | null>;
   dumpDatabase(signal: AbortSignal): Promise<DatabaseDump>;
   openSnapshot(): Promise<Snapshot>;
   /**

@@ -29,6 +29,8 @@ export interface SynapseConfig {
   secretFiles: readonly string[];
   /** `registration_shared_secret`, or the file that holds it. */
   registration: { secret: Secret } | { path: string } | null;
+  /** Of Matrix Authentication Service, where the accounts are its. */
+  delegation: { endpoint: string; secret: { secret: Secret } | { path: string } } | null;
 }
 
 const text = z.string().min(1);
@@ -54,6 +56,14 @@ const shape = z.looseObject({
   app_service_config_files: z.array(z.string()).nullish(),
   registration_shared_secret: z.string().nullish(),
   registration_shared_secret_path: z.string().nullish(),
+  matrix_authentication_service: z
+    .looseObject({
+      enabled: z.boolean().default(false),
+      endpoint: z.string().default('http://localhost:8080'),
+      secret: z.string().nullish(),
+      secret_path: z.string().nullish(),
+    })
+    .nullish(),
 });
 
 /** Keys of homeserver.yaml that name a file with a secret: they end so, but for these, which hold none or belong to the operator. */
@@ -101,13 +111,27 @@ export async function readSynapseConfig(paths: readonly string[], workingDir: st
       at,
     ),
     secretFiles: secretFilesIn(merged).map(at),
-    registration: registrationOf(config, at),
+    registration: secretOf(config.registration_shared_secret, config.registration_shared_secret_path, at),
+    delegation: delegationOf(config, at),
   };
 }
 
-function registrationOf(config: z.output<typeof shape>, at: (path: string) => string): SynapseConfig['registration'] {
-  if (config.registration_shared_secret != null) return { secret: new Secret(config.registration_shared_secret) };
-  return config.registration_shared_secret_path == null ? null : { path: at(config.registration_shared_secret_path) };
+function secretOf(
+  secret: string | null | undefined,
+  path: string | null | undefined,
+  at: (path: string) => string,
+): { secret: Secret } | { path: string } | null {
+  if (secret != null) return { secret: new Secret(secret) };
+  return path == null ? null : { path: at(path) };
+}
+
+function delegationOf(
+  { matrix_authentication_service: service }: z.output<typeof shape>,
+  at: (path: string) => string,
+): SynapseConfig['delegation'] {
+  if (service?.enabled !== true) return null;
+  const secret = secretOf(service.secret, service.secret_path, at);
+  return secret === null ? null : { endpoint: service.endpoint, secret };
 }
 
 async function filesOf(path: string): Promise<string[]> {

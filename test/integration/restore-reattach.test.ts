@@ -135,6 +135,7 @@ describe('an account that the restored data know, and its token they do not', ()
       previous: () => Promise.resolve(null),
       deviceId: 'STEWARD',
       registrationSecret: () => Promise.resolve(new Secret(world.synapse.registrationSharedSecret)),
+      provisionAgain: null,
       keepToken: (token) => {
         keep(token);
         return Promise.resolve();

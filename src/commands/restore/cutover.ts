@@ -22,6 +22,7 @@ export const restoreCutover = defineWrite({
     files: z.array(z.string()),
     proven: z.string(),
     attached: z.array(z.string()),
+    delegated: z.boolean().describe('Matrix Authentication Service has the accounts.'),
   }),
   examples: ['restore cutover latest'],
 
@@ -63,6 +64,7 @@ export const restoreCutover = defineWrite({
       files: [...(row.report?.files ?? [])],
       proven: typeof note['proven'] === 'string' ? note['proven'] : '',
       attached: attachedIn(note),
+      delegated: (await stack.delegation()) !== null,
     };
   },
 
@@ -74,7 +76,7 @@ export const restoreCutover = defineWrite({
       ['replaced', result.files.length === 0 ? undefined : [{ code: result.files.join(' ') }]],
     ),
     ...attachedLine(result.attached),
-    list(followUps),
+    list(followUps(result.delegated)),
     text(
       'What was live is kept: ',
       { command: `restore undo ${result.id}` },

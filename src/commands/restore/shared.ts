@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { Loss, Restores } from '../../backup/restores.ts';
 import { Failure } from '../../failures/failure.ts';
 import { text, type Line, type Part } from '../../reply/parts.ts';
+import { hintLine } from '../../reply/reply.ts';
 import { restoreParts, type RestorePart, type RestoreRow } from '../../store/restores.ts';
 import type { CommandContext } from '../context.ts';
 import type { RunNote } from '../define.ts';
@@ -58,11 +59,21 @@ export function count(n: number, noun: string): string {
   return `${n} ${noun}${n === 1 ? '' : 's'}`;
 }
 
-export const followUps: readonly Line[] = [
-  ['Other servers keep what was said since; it comes back into rooms where somebody on another server speaks.'],
-  ['Sessions and devices made since are gone: their users log in again. Clients that show nothing new want “clear cache and reload”.'],
-  ['One-time keys are empty, and clients upload new ones: until then a new encrypted session to an offline device may fail.'],
-];
+/** @param delegated whether Matrix Authentication Service has the accounts */
+export function followUps(delegated: boolean): readonly Line[] {
+  const clear = 'Clients that show nothing new want “clear cache and reload”.';
+  return [
+    ['Other servers keep what was said since; it comes back into rooms where somebody on another server speaks.'],
+    delegated ? [clear] : [`Sessions and devices made since are gone: their users log in again. ${clear}`],
+    ['One-time keys are empty, and clients upload new ones: until then a new encrypted session to an offline device may fail.'],
+    ...(delegated ? [provisionLine] : []),
+  ];
+}
+
+/** What people must do who have Matrix Authentication Service: its own data were not restored. */
+export const provisionLine: Line = hintLine(
+  'Accounts and sessions made since are in Matrix Authentication Service and not in the homeserver, which answers them with an error: `mas-cli manage provision-all-users`, where that service runs, makes them there again.',
+);
 
 /** What Steward had to make anew for itself; known to the run alone. */
 export function attachedIn(note: RunNote): string[] {
@@ -70,5 +81,5 @@ export function attachedIn(note: RunNote): string[] {
 }
 
 export function attachedLine(attached: readonly string[]): Part[] {
-  return attached.length === 0 ? [] : [text(`Steward itself: ${attached.join(', ')}.`)];
+  return attached.length === 0 ? [] : [text('Steward itself: ', ...hintLine(attached.join(', ').replace(/(?<![.!?])$/, '.')))];
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { text, type Part } from '../../reply/parts.ts';
 import { defineWrite } from '../define.ts';
-import { assertMaySwap, attachedIn, attachedLine, lossLine, restoreArgument, settled } from './shared.ts';
+import { assertMaySwap, attachedIn, attachedLine, lossLine, provisionLine, restoreArgument, settled } from './shared.ts';
 
 /** Milliseconds after a cutover in which the one who asks may take it back alone. */
 const soon = 3_600_000;
@@ -17,7 +17,7 @@ export const restoreUndo = defineWrite({
   lock: 'restore',
   bulk: false,
   args: z.strictObject({ restore: restoreArgument }),
-  result: z.object({ id: z.string(), downtimeSeconds: z.number(), attached: z.array(z.string()) }),
+  result: z.object({ id: z.string(), downtimeSeconds: z.number(), attached: z.array(z.string()), delegated: z.boolean() }),
   examples: ['restore undo latest --yes'],
 
   async plan(ctx, args) {
@@ -44,7 +44,12 @@ export const restoreUndo = defineWrite({
     const row = await settled(restores, data.id);
     if (row.state !== 'undone' && row.state !== 'prepared') return null;
     if (row.parts.includes('database') && !(await stack.restores.databases(row.id)).prepared) return null;
-    return { id: row.id, downtimeSeconds: Math.round((row.downtime ?? 0) / 10) / 100, attached: attachedIn(note) };
+    return {
+      id: row.id,
+      downtimeSeconds: Math.round((row.downtime ?? 0) / 10) / 100,
+      attached: attachedIn(note),
+      delegated: (await stack.delegation()) !== null,
+    };
   },
 
   reply: (result): Part[] => [
@@ -53,6 +58,7 @@ export const restoreUndo = defineWrite({
       ` to what was live before ${result.id}. The homeserver was away for ${result.downtimeSeconds} s, and answers.`,
     ),
     ...attachedLine(result.attached),
+    ...(result.delegated ? [text(...provisionLine)] : []),
     text('The restored copy is kept: ', { command: `restore finish ${result.id}` }, ' removes it.'),
   ],
 });

@@ -93,6 +93,7 @@ export class SynapseHttp {
         await this.#wait(wait);
         continue;
       }
+      if (isOfNobody(answer)) throw new Failure('homeserver.unknown-token', { attempted: endpoint(request), ...ofNobody });
       if (answer.status >= 500) {
         if (reads && !last) {
           await this.#wait(250 * attempt);
@@ -172,6 +173,16 @@ function judge(request: SynapseRequest, answer: Answer): unknown {
   if (answer.status === 403 && said === 'You are not a server admin') throw new Failure('homeserver.not-admin', { attempted });
   throw new Failure('homeserver.refused', { attempted, reason: `the homeserver says: ${said} (${errcode})` });
 }
+
+/** Synapse, where Matrix Authentication Service knows a token and Synapse has no account of that name: nothing was done. */
+function isOfNobody({ status, body }: { status: number; body: unknown }): boolean {
+  return status === 500 && (body as { error?: unknown } | null | undefined)?.error === 'User not found';
+}
+
+const ofNobody = {
+  reason: 'the homeserver has no account of that name, and Matrix Authentication Service has',
+  hint: '`mas-cli manage provision-all-users`, where Matrix Authentication Service runs, makes it there again.',
+};
 
 function serverError(request: SynapseRequest, answer: Answer): Failure {
   const attempted = endpoint(request);

@@ -12,6 +12,7 @@ import type {
   ComponentStatus,
   DatabaseDump,
   DatabaseFacts,
+  Delegation,
   MediaStream,
   RestorePlace,
   ScratchDatabase,
@@ -169,8 +170,16 @@ export class HostStack implements Stack {
 
   async registrationSecret(): Promise<SecretValue | null> {
     const { registration } = await this.#config();
-    if (registration === null || 'secret' in registration) return registration?.secret ?? null;
-    return new SecretValue((await this.readFile(registration.path)).toString('utf8').trim());
+    return registration === null ? null : this.#secretIn(registration);
+  }
+
+  async delegation(): Promise<Delegation | null> {
+    const { delegation } = await this.#config();
+    return delegation === null ? null : { endpoint: delegation.endpoint, secret: await this.#secretIn(delegation.secret) };
+  }
+
+  async #secretIn(from: { secret: SecretValue } | { path: string }): Promise<SecretValue> {
+    return 'secret' in from ? from.secret : new SecretValue((await this.readFile(from.path)).toString('utf8').trim());
   }
 
   async dumpDatabase(signal: AbortSignal): Promise<DatabaseDump> {
