@@ -83,7 +83,7 @@ export interface CommandContext {
   registry: Registry;
   sink: SecretSink;
   freeze: Freeze;
-  readonly jobs: Pick<Jobs, 'get' | 'steps' | 'newest' | 'cancel' | 'isCancelled'>;
+  readonly jobs: Pick<Jobs, 'get' | 'steps' | 'newest' | 'cancel' | 'isCancelled' | 'isCancelledMeanwhile'>;
   schedules: Schedules;
   standing: StandingApprovals;
   /** How a new password reaches the person who asks. */

@@ -25,6 +25,8 @@ export interface Executor {
 
 /** What stands for the work of a step that has waited for people: after a kill it is run again, and asks them again. */
 export const peopleAsked = 'again';
+/** The same of one that was cancelled while no process ran it: the next start ends it, where whoever asked is told. */
+export const cancelledMeanwhile = 'cancelled';
 
 export interface RunHooks {
   /** What the homeserver called the work that an earlier process has begun, or null: then it is begun. */
@@ -233,16 +235,33 @@ export class Jobs {
     return this.#options.jobs.newest(state, from, limit).map(asJob);
   }
 
-  /** Ends a job that waits; of one that runs, no step begins after the one that is under way. */
-  cancel(id: string): void {
+  /**
+   * Ends a job that waits; of one that runs, no step begins after the one that is under way. One that a killed process has left
+   * waiting for people is ended by the next start.
+   *
+   * @returns false for one that an earlier process ran, and that nobody has looked at since
+   */
+  cancel(id: string): boolean {
     const job = this.get(id);
     if (job?.state === 'pending' || job?.state === 'approved') this.end(id, job.state, 'cancelled');
     else if (job?.state === 'running' && this.#running.has(id)) this.#cancelled.add(id);
+    else if (job?.state === 'running') {
+      const cutOff = this.steps(id).filter((step) => step.state === 'running');
+      if (cutOff.some(({ work }) => work !== peopleAsked && work !== cancelledMeanwhile)) return false;
+      for (const step of cutOff) this.#options.jobs.setStep(id, { ...step, work: cancelledMeanwhile });
+      if (job.origin.kind === 'shell') this.#leave(job);
+    }
+    return true;
   }
 
   /** Whether a running job stops after its step. */
   isCancelled(id: string): boolean {
-    return this.#cancelled.has(id);
+    return this.#cancelled.has(id) || this.isCancelledMeanwhile(id);
+  }
+
+  /** Whether the next start ends it. */
+  isCancelledMeanwhile(id: string): boolean {
+    return this.get(id)?.state === 'running' && this.steps(id).some(({ work }) => work === cancelledMeanwhile);
   }
 
   /** Ends what waited too long for an approval. @returns how many */
@@ -475,12 +494,13 @@ export class Jobs {
     return this.#options.clock.now() - (job.approvedAt ?? job.createdAt) > this.#options.executeWithin() + countdown;
   }
 
-  /** Ends a running job before its next step. */
+  /** Ends a running job before its next step, and without the one that would ask people again. */
   #leave(job: Job): void {
     const { jobs, store } = this.#options;
     store.transaction(() => {
       for (const step of jobs.steps(job.id))
-        if (step.state === 'waiting') this.#endStep(job, { ...step, state: 'failed', failure: recordOf(new Failure('job.cancelled')) });
+        if (step.state === 'waiting' || step.state === 'running')
+          this.#endStep(job, { ...step, state: 'failed', failure: recordOf(new Failure('job.cancelled')) });
       this.#settle(job.id, 'running', 'cancelled');
     });
   }
@@ -526,6 +546,10 @@ export class Jobs {
 
   /** Looks at it at once; what the homeserver goes on with is waited for as a run is. @param mustKnow whether a job stays as it is where one of its steps cannot be looked at now */
   async #afterCrash(job: Job, mustKnow = false): Promise<void> {
+    if (this.isCancelledMeanwhile(job.id)) {
+      this.#leave(job);
+      return;
+    }
     if (this.#options.jobs.steps(job.id).every(({ state, work }) => state !== 'running' || work === null))
       return this.#finishAfterCrash(job, mustKnow);
     void this.#track(

@@ -317,6 +317,29 @@ test('what the shell had asked for waits for the next daemon; a shell without on
   await until(() => stateOf(job) === 'done', 15_000, 'it has gone on');
 });
 
+test('cancelled by a shell without a daemon it asks nobody any more, and whoever asked is told', async () => {
+  const { said, request } = await asked(`!backup verify ${id} --level 2`);
+  const job = jobOf(request);
+  const waiting = await requestAfter(() => Promise.resolve(steward.startShell('backup', 'verify', id, '--level', '2')));
+  const ofShell = jobOf(waiting.request);
+  await steward.kill();
+  expect((await waiting.caused.ended).err).toContain('job.unknown');
+
+  for (const line of [
+    ['job', 'cancel', job],
+    ['job', 'cancel', job],
+  ])
+    expect(await steward.shell(...line)).toMatchObject({ exit: 0, out: expect.stringContaining('as soon as the daemon runs') });
+  expect(await steward.shell('job', 'cancel', ofShell)).toMatchObject({ exit: 0, out: expect.stringContaining('is cancelled.') });
+  expect(stateOf(ofShell)).toBe('cancelled');
+
+  await steward.start();
+  expect(resultOf(await steward.alice.answer(said))?.error_id).toBe('job.cancelled');
+  expect(stateOf(job)).toBe('cancelled');
+  const seen = (await steward.alice.history()).map(bodyOf);
+  for (const each of [job, ofShell]) expect(seen.filter((body) => body.includes(`backup unlock ${each}`))).toHaveLength(1);
+});
+
 test('what lies on the disk was not touched by any of it', () => {
   const objects = (
     JSON.parse(readFileSync(join(dir, 'disk', id, 'manifest.json'), 'utf8')) as { objects: { name: string; stored: { sha256: string } }[] }

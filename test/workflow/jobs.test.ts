@@ -319,6 +319,13 @@ describe('after a crash', () => {
     ]);
   });
 
+  test('what was at work is not cancelled before it is looked at', async () => {
+    const id = cutOff();
+    expect(jobsWith({}).cancel(id)).toBe(false);
+    await jobsWith({ probe: () => Promise.resolve('found') }).recover();
+    expect(settled).toMatchObject([{ steps: [{ state: 'done' }, { state: 'done' }, { failure: { id: 'job.interrupted' } }] }]);
+  });
+
   test('what cannot be told is unknown', async () => {
     cutOff();
     await jobsWith({ probe: () => Promise.reject(new Failure('homeserver.unreachable')) }).recover();

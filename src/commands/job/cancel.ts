@@ -28,13 +28,19 @@ export const jobCancel = defineWrite({
     });
   },
   run: (ctx, { id }) => {
-    ctx.jobs.cancel(id);
+    if (!ctx.jobs.cancel(id))
+      throw new Failure('job.unknown', {
+        attempted: `cancel the job ${id}`,
+        reason: 'the Steward that ran it was cut off, and nobody has looked since how far it came',
+        hint: 'The daemon looks when it starts: `steward run`.',
+      });
     return Promise.resolve({});
   },
   readBack: (ctx, { id }) => {
     const job = ctx.jobs.get(id);
     if (job === null || (open.includes(job.state) && !ctx.jobs.isCancelled(id))) return Promise.resolve(null);
-    return Promise.resolve({ id, command: job.command, state: job.state });
+    const state = ctx.jobs.isCancelledMeanwhile(id) ? 'cancelled as soon as the daemon runs' : job.state;
+    return Promise.resolve({ id, command: job.command, state });
   },
 
   reply: (result) => [
