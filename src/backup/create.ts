@@ -11,6 +11,7 @@ import type { Destination, Stored } from './destinations/destination.ts';
 import { FanOut, type Lost } from './fan-out.ts';
 import type { EpochKeys } from './keys.ts';
 import { publicOf, signRecord, type Manifest, type ManifestObject, type MediaChecked, type Proof } from './manifest.ts';
+import { backUpMas, masLeftOut, proveMas, type SealedMas } from './mas.ts';
 import { checkAllMedia, isCheckDue } from './media-check.ts';
 import { backUpMedia, dropDamaged, type MediaRun } from './media.ts';
 import { opened, sealInto, type SealedObject } from './object.ts';
@@ -64,6 +65,8 @@ interface Made {
   media: MediaRun;
   /** What the database held; taken beside the copying of the rest. */
   live: Promise<Fingerprint>;
+  /** Of Matrix Authentication Service; null where its database is not in the backup. */
+  mas: SealedMas | null;
   /** What was written last in each destination. */
   manifests: ReadonlyMap<Destination, { manifest: Manifest; text: string }>;
 }
@@ -166,6 +169,7 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
       .then((found) => ({ ...found, sequences: before }))
       .finally(() => dump.snapshot.close());
     live.catch(() => undefined);
+    const mas = await backUpMas(options, fan.to(), epoch.recipient);
     const media = await backUpMedia({ ...options, fan, epoch, mediaPath: facts.mediaPath, schemaVersion: databaseFacts.schemaVersion });
     tell('keys, configuration and secrets');
     const files = await backUpFiles(options, fan, epoch, facts);
@@ -173,7 +177,8 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
     const rescue = rescueText(rescueFacts({ ...source, configPath: options.configPath }, facts, databaseFacts));
     await fan.each(async (destination) => {
       const packs = store.packs(destination.name);
-      const objects = [database, ...packs.flatMap(packObjects), ...files];
+      const ofMas = mas === null ? [] : [objectOf('mas-database', mas.name, epoch, mas.pipeline, mas.sealed)];
+      const objects = [database, ...ofMas, ...packs.flatMap(packObjects), ...files];
       const epochs = await putEpochs(destination, id, keys, objects);
       const [last] = store.list('complete').filter((row) => row.destination === destination.name);
       const { newFiles, newBytes, missing, wrong, examples } = media.of(destination);
@@ -183,6 +188,7 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
         server: {
           name: facts.serverName,
           database: { kind: dump.format, ...databaseFacts, ...(dump.engine === undefined ? {} : { engine: dump.engine }) },
+          ...(mas === null ? {} : { mas: mas.facts }),
         },
         startedAt: new Date(startedAt).toISOString(),
         databaseAt: new Date(databaseAt).toISOString(),
@@ -195,7 +201,8 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
           ...{ newFiles, newBytes, missing, wrong, examples },
           elsewhere: [...facts.storageProviders],
         },
-        excluded,
+        excluded: [...excluded, ...(facts.mas !== null && mas === null ? [masLeftOut] : [])],
+        ...(facts.absentFiles.length === 0 ? {} : { absent: [...facts.absentFiles] }),
         tool: { steward: version, node: process.version },
         previous: last?.manifest ?? null,
       };
@@ -216,7 +223,7 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
       });
       manifests.set(destination, { manifest: record, text });
     });
-    return { manifests, database, fileKey: sealed.fileKey, format: dump.format, facts: databaseFacts, due, media, live };
+    return { manifests, database, fileKey: sealed.fileKey, format: dump.format, facts: databaseFacts, due, media, live, mas };
   } catch (error) {
     dump.stream.abort();
     await dump.snapshot.close();
@@ -322,6 +329,11 @@ async function prove(options: CreateOptions, fan: FanOut, made: Made): Promise<v
     await options.source.readDump(format, data(), signal);
     // Of what an engine holds there is nothing to read.
     Object.assign(content, { level: format === 'engine' ? 1 : 2, missing });
+  }
+  const mas = made.mas === null ? null : await proveMas(made.mas, source, options);
+  if (mas !== null) {
+    if (mas.missing === null) Object.assign(content, { mas: mas.proven });
+    else Object.assign(content, { level: Math.min(content.level, 2), missing: content.missing ?? mas.missing });
   }
   const checked = fan.left(due);
   if (checked.length > 0) tell('all media are compared with the database');

@@ -8,7 +8,7 @@ import { Failure } from '../failures/failure.ts';
 const stored = z.object({ bytes: z.number(), sha256: z.string() });
 
 const object = z.object({
-  role: z.enum(['database', 'media', 'media-index', 'signing-key', 'config', 'secrets', 'steward']),
+  role: z.enum(['database', 'mas-database', 'media', 'media-index', 'signing-key', 'config', 'secrets', 'steward']),
   /** From the destination's top; a media pack may be of an earlier backup. */
   name: z.string(),
   /** Name of the epoch whose key opens it. */
@@ -39,6 +39,8 @@ export const manifestShape = z.object({
       schemaVersion: z.number(),
       compatVersion: z.number().nullable(),
     }),
+    /** Of the database of Matrix Authentication Service, where it is in the backup. */
+    mas: z.object({ major: z.number(), bytes: z.number() }).optional(),
   }),
   startedAt: z.string(),
   /** When the database was as it is in the dump. */
@@ -62,6 +64,8 @@ export const manifestShape = z.object({
   }),
   /** What is left out on purpose. */
   excluded: z.array(z.string()),
+  /** Files that the homeserver's configuration names, and that were not there. */
+  absent: z.array(z.string()).optional(),
   tool: z.object({ steward: z.string(), node: z.string() }),
   /** SHA-256 of the manifest before this one in the same destination. */
   previous: z.string().nullable(),
@@ -98,6 +102,8 @@ export const proofShape = z.object({
     held: held.optional(),
     /** Where all media were held against their rows, and not only what is new. */
     media: checkedMedia.optional(),
+    /** Of the database of Matrix Authentication Service: what it came to, and what it held. */
+    mas: z.object({ tables: z.number(), rows: z.number(), held }).optional(),
   }),
   object: z.object({ level: z.number() }),
   ...signed,

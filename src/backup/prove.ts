@@ -84,6 +84,24 @@ export async function fingerprint(view: Snapshot, format: DatabaseDump['format']
   return { rows, schema: schema.map(({ line }) => String(line)), sequences: format === 'pg_dump' ? await sequencesOf(view) : new Map() };
 }
 
+/** Of a database that Steward knows nothing of: every table, by its schema and name. */
+export async function fingerprintOfAny(view: Pick<Snapshot, 'rows'>): Promise<Fingerprint> {
+  const own = (schema: string): string => `${schema} !~ '^pg_|^information_schema$'`;
+  const names = await view.rows(
+    `SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables WHERE ${own('schemaname')} ORDER BY 1`,
+  );
+  const rows = new Map<string, number>();
+  for (const { name } of names) {
+    const [row] = await view.rows(`SELECT count(*) AS n FROM ${String(name)}`);
+    rows.set(String(name), Number(row?.['n']));
+  }
+  const schema = await view.rows(
+    `SELECT concat_ws(' ', table_schema, table_name, column_name, data_type) AS line FROM information_schema.columns WHERE ${own('table_schema')}
+     UNION ALL SELECT indexdef FROM pg_indexes WHERE ${own('schemaname')}`,
+  );
+  return { rows, schema: schema.map(({ line }) => String(line)), sequences: new Map() };
+}
+
 /** Sequences are not part of a view: they are read before the dump, and a dump may only have later values. */
 export async function sequencesOf(view: Snapshot): Promise<Map<string, bigint>> {
   const rows = await view.rows(
@@ -131,6 +149,13 @@ export async function compareWith(
   format: DatabaseDump['format'],
   schema: readonly string[] = loaded.schema,
 ): Promise<{ tables: number; rows: number }> {
+  const same = assertSame(loaded, held, schema);
+  if (format === 'pg_dump') await assertSequencesAhead(scratch, loaded.sequences);
+  return same;
+}
+
+/** @throws Failure `backup.not-proven` with the first difference */
+export function assertSame(loaded: Fingerprint, held: Held, schema: readonly string[]): { tables: number; rows: number } {
   let rows = 0;
   const tables = Object.entries(held.rows);
   for (const [table, want] of tables) {
@@ -146,7 +171,6 @@ export async function compareWith(
     const have = loaded.sequences.get(name);
     if (have === undefined || have < BigInt(value)) throw different(`its sequence ${name} is at ${String(have)}, before ${value}`);
   }
-  if (format === 'pg_dump') await assertSequencesAhead(scratch, loaded.sequences);
   return { tables: tables.length, rows };
 }
 

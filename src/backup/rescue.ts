@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { shellWord } from '../config/shell-word.ts';
-import type { DatabaseFacts, StackFacts } from '../stack/stack.ts';
+import type { DatabaseFacts, MasFacts, StackFacts } from '../stack/stack.ts';
 import type { EpochRow } from '../store/backups.ts';
 import type { Destination } from './destinations/destination.ts';
 import type { OwnPart } from './own.ts';
@@ -34,7 +34,7 @@ const epochFile = (name: string): string => `${rescueFolder}epoch-${name}.age`;
 /** RESCUE.txt: where everything is, who can open it, and what to type on a bare machine. The same in each destination. */
 export function rescueText(facts: RescueFacts): string {
   const { stewardVersion, signer, destinations, epochs, stack, database, configPath, storePath, environment, environmentPath } = facts;
-  const { database: place } = stack;
+  const { database: place, mas } = stack;
   const open = 'age -d -i epochs.key "$ID"';
   const install =
     place.kind === 'postgres'
@@ -43,6 +43,16 @@ their passwords are in the files of step 2 and 3. The database is empty:
 
 createdb -T template0 -E UTF8 --locale=C -O ${shellWord(place.owner)} ${shellWord(place.name)}`
       : `Nothing for the database: SQLite, at ${place.path}.`;
+  const masPlace = mas === null ? '' : `\nMatrix Authentication Service, which has the accounts: ${masWords(mas)}`;
+  const masInstall =
+    mas?.database == null
+      ? ''
+      : `
+Matrix Authentication Service, not started, and its database at ${mas.database.host}:${mas.database.port} with the role ${mas.database.user}:
+
+createdb -T template0 -E UTF8 -O ${shellWord(mas.database.user)} ${shellWord(mas.database.name)}
+${open}/database/mas.dump.zst.age | zstd -d | pg_restore --exit-on-error --no-owner --role=${shellWord(mas.database.user)} -d ${shellWord(mas.database.name)}
+`;
   return `How ${stack.serverName} comes back when its machine is lost.
 
 What is here is all that is needed, with one of the keys of age below. Nothing on this sheet is secret.
@@ -59,7 +69,7 @@ Synapse, its configuration ${stack.configFiles.join(' ')}
   its media ${stack.mediaPath}
   its signing key ${stack.signingKeyPath}
   its schema ${database.schemaVersion}: a Synapse that has it, or a newer one
-  its database: ${place.kind === 'postgres' ? `PostgreSQL ${database.version}, ${place.name} at ${place.host}:${place.port}` : `SQLite ${database.version}, ${place.path}`}
+  its database: ${place.kind === 'postgres' ? `PostgreSQL ${database.version}, ${place.name} at ${place.host}:${place.port}` : `SQLite ${database.version}, ${place.path}`}${masPlace}
 
 WHO CAN OPEN IT
 
@@ -89,7 +99,7 @@ ${open}/keys/signing-key.tar.age | tar -x -p -C /
 
 4. The software: Steward ${stewardVersion} or newer, Synapse, not started.
 ${install}
-
+${masInstall}
 5. All else, by Steward. Where the destination is at another place now, say so in ${configPath} first.
 
 steward backup scan --config ${configPath} --identity-file my.key
@@ -107,6 +117,11 @@ rm epochs.key
 steward run --config ${configPath}
 `;
 }
+
+const masWords = ({ database }: MasFacts): string =>
+  database === null
+    ? 'NOTHING of it is in these backups, and without its own nobody can log in'
+    : `its database is PostgreSQL, ${database.name} at ${database.host}:${database.port}`;
 
 /** All that the sheet says, of this Steward and its homeserver. */
 export interface RescueSource extends Pick<RescueFacts, 'stewardVersion' | 'signer' | 'destinations' | 'epochs' | 'configPath'> {

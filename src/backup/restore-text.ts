@@ -5,13 +5,14 @@ import type { Manifest } from './manifest.ts';
 /** RESTORE.txt: what to type on a machine that has `age`, `zstd`, `pg_restore` and `tar`, and nothing else. */
 export function restoreText(
   manifest: Pick<Manifest, 'id' | 'server' | 'objects' | 'epochs'>,
-  { database: place, mediaPath }: Pick<StackFacts, 'database' | 'mediaPath'>,
+  { database: place, mediaPath, mas: accounts }: Pick<StackFacts, 'database' | 'mediaPath' | 'mas'>,
 ): string {
   const { id, server, objects, epochs } = manifest;
   const role = shellWord(place.kind === 'postgres' ? place.owner : 'synapse');
   const of = (role: string) => objects.filter((object) => object.role === role);
   const keyFile = (epoch: string): string => `epoch-${epoch}.key`;
   const open = ({ name, epoch }: { name: string; epoch: string }): string => `age -d -i ${keyFile(epoch)} ${name}`;
+  const masRole = shellWord(accounts?.database?.user ?? 'mas');
   const { engine } = server.database;
   const database = of('database').map((object) =>
     engine !== undefined
@@ -22,6 +23,14 @@ export function restoreText(
             `${open(object)} | zstd -d | pg_restore --exit-on-error --no-owner --role=${role} -d synapse_restored`,
           ].join('\n')
         : `${open(object)} | zstd -d > homeserver.db`,
+  );
+  const mas = of('mas-database').map(
+    (object) => `
+The database of Matrix Authentication Service, beside the old one; \`database\` in its configuration names which it uses. Stop it first.
+
+createdb -T template0 -E UTF8 -O ${masRole} mas_restored
+${open(object)} | zstd -d | pg_restore --exit-on-error --no-owner --role=${masRole} -d mas_restored
+`,
   );
   const media = of('media').map((object) => `${open(object)} | tar -x -p -C media_store`);
   return `Backup ${id} of the Matrix homeserver ${server.name}.
@@ -36,7 +45,7 @@ ${epochs.map(({ name, object }) => `age -d -i my.key ${object} > ${keyFile(name)
 2. The database (${server.database.kind !== 'sqlite' ? `PostgreSQL ${server.database.major ?? ''} or newer` : 'SQLite'}). One-time keys are not in it, on purpose.
 
 ${database.join('\n')}
-
+${mas.join('')}
 3. The media, into the folder that \`media_store_path\` names (${mediaPath}). All packs, in this order.
 
 ${media.length === 0 ? '# There were none.' : media.join('\n')}

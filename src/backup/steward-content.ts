@@ -2,6 +2,7 @@ import { Failure } from '../failures/failure.ts';
 import type { BackupContent, ContentSummary, MediaPack } from './content.ts';
 import type { Destination } from './destinations/destination.ts';
 import type { Manifest, ManifestObject, Proof } from './manifest.ts';
+import { masLeftOut } from './mas.ts';
 import type { KeyOf } from './opener.ts';
 import { indexLines } from './media-index.ts';
 import { openedWhole } from './verify.ts';
@@ -34,9 +35,16 @@ export function stewardContent(manifest: Manifest, proof: Proof | null, destinat
     },
     files: (part, signal) => ofRole(roles[part]).map((object) => opened(object, signal)),
     packs,
-    remarks: (parts) =>
-      parts.includes('media') && manifest.media.elsewhere.length > 0
+    remarks: (parts) => [
+      ...(parts.includes('media') && manifest.media.elsewhere.length > 0
         ? [`media that only ${manifest.media.elsewhere.join(', ')} had (media_storage_providers) are not in the backup`]
-        : [],
+        : []),
+      ...(parts.includes('database') && ofRole('mas-database').length > 0
+        ? [`the database of Matrix Authentication Service stays as it is; ${manifest.id}/RESTORE.txt says how its own is loaded`]
+        : []),
+      ...(parts.includes('database') && manifest.excluded.includes(masLeftOut)
+        ? [`${masLeftOut}, is not in the backup, and stays as it is`]
+        : []),
+    ],
   };
 }

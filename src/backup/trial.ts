@@ -6,6 +6,7 @@ import type { Destination } from './destinations/destination.ts';
 import { readBack, type Probed } from './drill.ts';
 import type { Manifest, ObjectProof, Proof } from './manifest.ts';
 import type { KeyOf } from './opener.ts';
+import { tryMas } from './mas.ts';
 import { checkMedia, type CheckedMedia } from './packs.ts';
 import { assertSequencesAhead, compareWith, different, loadedIn, noScratch } from './prove.ts';
 import { openedWhole, openWhole } from './verify.ts';
@@ -74,6 +75,7 @@ export async function tryStored(options: TrialOptions): Promise<Trial> {
     await timed('compare it', async () => {
       Object.assign(trial, await compared(options, scratch));
     });
+    trial.missing ??= await triedMas(options);
     if (trial.missing !== null) {
       for (const object of manifest.objects.filter(({ role }) => role !== 'database' && isTried(role, level)))
         await openWhole(options, object, manifest);
@@ -94,6 +96,18 @@ export async function tryStored(options: TrialOptions): Promise<Trial> {
     await scratch.close();
   }
   return readInstead(full);
+}
+
+/** The database of Matrix Authentication Service, where it is in the backup. @returns why it could not be compared, or null */
+async function triedMas({ manifest, proof, destination, stack, keyOf, signal, progress }: TrialOptions): Promise<string | null> {
+  const object = manifest.objects.find(({ role }) => role === 'mas-database');
+  const { mas: facts } = manifest.server;
+  if (object === undefined || facts === undefined) return null;
+  const held = proof?.content.mas?.held;
+  if (held === undefined) return 'no record beside it says what the database of Matrix Authentication Service held';
+  progress('Matrix Authentication Service');
+  const data = (): AsyncIterable<Uint8Array> => openedWhole(destination, object, keyOf, signal);
+  return (await tryMas({ stack, facts, data, held, signal })).missing;
 }
 
 /** Whether the trial opens objects of a role itself. */

@@ -149,7 +149,8 @@ export async function openWhole(
   if (keyOf === null) throw new Failure('backup.no-key', { attempted: `open ${object.name}` });
   const plain = openedWhole(destination, object, keyOf, signal);
   const { kind } = manifest.server.database;
-  if (object.role === 'database' && kind !== 'engine') await stack.readDump(kind, plain, signal);
+  if (object.role === 'mas-database') await stack.readDump('pg_dump', plain, signal);
+  else if (object.role === 'database' && kind !== 'engine') await stack.readDump(kind, plain, signal);
   else await pipeline(plain, new Writable({ write: (_chunk, _encoding, done) => done() }));
 }
 

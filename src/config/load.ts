@@ -140,6 +140,7 @@ function withAbsoluteStack(stack: NonNullable<Config['stack']>, folder: string):
   return {
     ...stack,
     homeserverConfig: stack.homeserverConfig.map(at),
+    ...(stack.masConfig === undefined ? {} : { masConfig: stack.masConfig.map(at) }),
     ...(stack.workingDir === undefined ? {} : { workingDir: at(stack.workingDir) }),
     ...(stack.postgresPrograms === undefined ? {} : { postgresPrograms: at(stack.postgresPrograms) }),
     ...(stack.scratchDir === undefined ? {} : { scratchDir: at(stack.scratchDir) }),

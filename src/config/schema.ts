@@ -128,6 +128,14 @@ const stack = section({
     .optional()
     .describe("Where Synapse's relative paths start. Default: the folder of the first configuration file.")
     .meta({ example: '/var/lib/matrix-synapse' }),
+  mas_config: z
+    .array(z.string().min(1))
+    .min(1)
+    .optional()
+    .describe(
+      'The files that Matrix Authentication Service is given by `--config`, in the same order, where it has the accounts. Its database is backed up by the role that they name.',
+    )
+    .meta({ example: ['/etc/mas/config.yaml'] }),
   database: section({
     user: z.string().min(1).describe('Name of the role.').meta({ example: 'steward' }),
     password_file: secretFile.describe('File that holds its password, mode 0600.').meta({ example: 'secrets/database-password' }),

@@ -32,8 +32,18 @@ export interface StackFacts {
   includedFiles: readonly string[];
   /** Files that it names for their secrets. */
   secretFiles: readonly string[];
+  /** Of those two, what is not there. */
+  absentFiles: readonly string[];
+  /** Matrix Authentication Service, where it has the accounts. */
+  mas: MasFacts | null;
   /** Bytes free where the media are, for those who may write there; null when it cannot be told. */
   freeBytes: number | null;
+}
+
+/** Its configuration and secrets are among the homeserver's. */
+export interface MasFacts {
+  /** Null where Steward is not told where its configuration is: then nothing of it can be copied. */
+  database: Omit<PostgresPlace, 'owner'> | null;
 }
 
 /** What the database says of itself. */
@@ -95,6 +105,9 @@ export interface DatabaseDump {
   /** How far it is; null where that cannot be told, or it has not begun. */
   progress: () => Promise<DumpProgress | null>;
 }
+
+/** The dump of the database of Matrix Authentication Service. */
+export type MasDump = Pick<DatabaseDump, 'stream' | 'snapshot' | 'pipeline'> & { major: number; bytes: number };
 
 /** How far a dump is. */
 export interface DumpProgress {
@@ -285,6 +298,8 @@ export interface Stack {
   /** Null where the homeserver has its accounts itself. */
   delegation(): Promise<Delegation | null>;
   dumpDatabase(signal: AbortSignal): Promise<DatabaseDump>;
+  /** The same of the database of Matrix Authentication Service; null where there is none that Steward knows. */
+  dumpMas(signal: AbortSignal): Promise<MasDump | null>;
   openSnapshot(): Promise<Snapshot>;
   /**
    * A tar of the content and the thumbnails of media; what is no id, or is not there, is left out.

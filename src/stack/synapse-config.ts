@@ -31,6 +31,8 @@ export interface SynapseConfig {
   registration: { secret: Secret } | { path: string } | null;
   /** Of Matrix Authentication Service, where the accounts are its. */
   delegation: { endpoint: string; secret: { secret: Secret } | { path: string } } | null;
+  /** Whether Matrix Authentication Service has the accounts. */
+  usesMas: boolean;
 }
 
 const text = z.string().min(1);
@@ -64,6 +66,7 @@ const shape = z.looseObject({
       secret_path: z.string().nullish(),
     })
     .nullish(),
+  experimental_features: z.looseObject({ msc3861: z.looseObject({ enabled: z.boolean().nullish() }).nullish() }).nullish(),
 });
 
 /** Keys of homeserver.yaml that name a file with a secret: they end so, but for these, which hold none or belong to the operator. */
@@ -86,7 +89,7 @@ const noSecret = new Set([
 export async function readSynapseConfig(paths: readonly string[], workingDir: string): Promise<SynapseConfig> {
   const configFiles = (await Promise.all(paths.map(filesOf))).flat();
   const merged: Record<string, unknown> = {};
-  for (const file of configFiles) Object.assign(merged, await readYaml(file));
+  for (const file of configFiles) Object.assign(merged, await readYaml(file, '1.1'));
   const attempted = `read the homeserver's configuration (${configFiles.join(', ')})`;
   const parsed = shape.safeParse(merged);
   if (!parsed.success) {
@@ -113,6 +116,7 @@ export async function readSynapseConfig(paths: readonly string[], workingDir: st
     secretFiles: secretFilesIn(merged).map(at),
     registration: secretOf(config.registration_shared_secret, config.registration_shared_secret_path, at),
     delegation: delegationOf(config, at),
+    usesMas: config.matrix_authentication_service?.enabled === true || config.experimental_features?.msc3861?.enabled === true,
   };
 }
 
@@ -145,22 +149,23 @@ async function filesOf(path: string): Promise<string[]> {
   return names.sort((one, other) => Buffer.compare(Buffer.from(one), Buffer.from(other))).map((name) => join(path, name));
 }
 
-async function readYaml(path: string): Promise<Record<string, unknown>> {
+/** @param version PyYAML reads YAML 1.1: `yes` is true there */
+export async function readYaml(path: string, version: '1.1' | '1.2', hint?: string): Promise<Record<string, unknown>> {
   try {
-    // PyYAML reads YAML 1.1: `yes` is true there.
-    const tree: unknown = parse(await readFile(path, 'utf8'), { version: '1.1' });
+    const tree: unknown = parse(await readFile(path, 'utf8'), { version });
     return typeof tree === 'object' && tree !== null && !Array.isArray(tree) ? (tree as Record<string, unknown>) : {};
   } catch (error) {
-    throw unreadable(path, error);
+    throw unreadable(path, error, hint);
   }
 }
 
 /** The parser's own message quotes the line, which may hold a secret. */
-function unreadable(path: string, error: unknown): Failure {
+function unreadable(path: string, error: unknown, hint?: string): Failure {
   const { code } = error as NodeJS.ErrnoException;
   return new Failure('stack.config-unreadable', {
     attempted: `read ${path}`,
     reason: code?.startsWith('E') === true ? `it cannot be opened (${code})` : 'it is no YAML',
+    ...(hint === undefined ? {} : { hint }),
     cause: error,
   });
 }

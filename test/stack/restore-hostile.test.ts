@@ -18,7 +18,7 @@ import { buffer } from 'node:stream/consumers';
 import { pack, type Header } from 'tar-stream';
 import { FileRestore } from '../../src/stack/host/restore-files.ts';
 import { MediaRestore } from '../../src/stack/host/restore-media.ts';
-import type { SynapseConfig } from '../../src/stack/synapse-config.ts';
+import type { HostConfig } from '../../src/stack/mas-config.ts';
 
 /** Archives of somebody who wants to write where they should not, unpacked in a real folder, in which every file is then looked at. */
 
@@ -96,9 +96,10 @@ describe('keys, configuration and secrets', () => {
     new FileRestore(join(dir, 'aside/20300101_000000/files'), {
       signingKeyPath: join(dir, 'live/signing.key'),
       configFiles: [join(dir, 'live/homeserver.yaml')],
+      mas: null,
       includedFiles: [],
       secretFiles: [join(dir, 'live/secret')],
-    } as unknown as SynapseConfig);
+    } as unknown as HostConfig);
   const stage = (tar: Buffer, to?: string) => restore().stage(piecesOf(tar), signal, to);
   const live = (name: string): string => join(dir, 'live', name).slice(1);
 

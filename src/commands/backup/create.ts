@@ -1,16 +1,28 @@
 import { z } from 'zod';
 import { isSafe, notEverywhere } from '../../backup/backups.ts';
 import { nowhere } from '../../backup/create.ts';
+import { masLeftOut } from '../../backup/mas.ts';
 import { assertSpace } from '../../backup/space.ts';
 import { fields, text, type Line, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
 import { defineWrite } from '../define.ts';
-import { changeWaits, contentWords, destinationArgument, levelText, notOpenable, objectWords, openableField, safeText } from './shared.ts';
+import {
+  absentPart,
+  changeWaits,
+  contentWords,
+  destinationArgument,
+  levelText,
+  notOpenable,
+  objectWords,
+  openableField,
+  safeText,
+} from './shared.ts';
 
 export const backupCreate = defineWrite({
   name: 'backup create',
   summary: 'Back up database, media, signing key, configuration and secrets, sealed to the admins, and prove it.',
   details: [
+    'Where Matrix Authentication Service has the accounts, its configuration, secrets and database go with it when `stack.mas_config` names its configuration; else the answer says that they are missing.',
     'It goes to every destination of the configuration, from one dump; `--to` names one. A destination that fails does so alone: the others have the backup, and `backup.not-everywhere` says which has not. Proven in two destinations it is safe.',
     'Media that the destination has already are not copied again. The backup counts when its manifest is written, which is last; whatever fails before takes all of it away.',
     'Then the dump is read back, restored into a database that is thrown away, and compared with what the homeserver held: content L3. New media are hashed against the homeserver’s database as they are copied, which is all of them where a destination has none yet; once a month, and with `--all-media`, all media are, and every pack is read again. Where all were, that is content L4. `backup.not-proven` means that the backup is there and is not what it should be.',
@@ -37,6 +49,9 @@ export const backupCreate = defineWrite({
     mediaChecked: z.number().nullable(),
     mediaRotten: z.array(z.string()),
     mediaElsewhere: z.array(z.string()),
+    absent: z.array(z.string()).describe('Files that the homeserver’s configuration names, and that were not there.'),
+    mas: z.enum(['none', 'in it', 'not in it']).describe('The accounts, where Matrix Authentication Service has them.'),
+    masBytes: z.number(),
     contentLevel: z.number(),
     contentMissing: z.string().nullable(),
     rows: z.number(),
@@ -87,7 +102,8 @@ export const backupCreate = defineWrite({
       );
     const [row] = backups.all(data.id);
     const { manifest, proof } = await backups.read(data.id, backups.destination(row.destination));
-    const database = manifest.objects.find(({ role }) => role === 'database');
+    const ofRole = (wanted: string) => manifest.objects.find(({ role }) => role === wanted);
+    const [database, mas] = [ofRole('database'), ofRole('mas-database')];
     return {
       id: data.id,
       destinations: backups.all(data.id).map(({ destination, objectLevel }) => ({
@@ -106,6 +122,9 @@ export const backupCreate = defineWrite({
       mediaChecked: proof?.content.media?.media ?? null,
       mediaRotten: proof?.content.media?.examples ?? [],
       mediaElsewhere: manifest.media.elsewhere,
+      absent: manifest.absent ?? [],
+      mas: mas !== undefined ? ('in it' as const) : manifest.excluded.includes(masLeftOut) ? ('not in it' as const) : ('none' as const),
+      masBytes: mas?.stored.bytes ?? 0,
       contentLevel: proof?.content.level ?? 1,
       contentMissing: proof === null ? 'Steward was stopped before it could prove it' : proof.content.missing,
       rows: proof?.content.rows ?? 0,
@@ -125,6 +144,7 @@ export const backupCreate = defineWrite({
       ]),
       ['safe', [safeText(result.safe)]],
       ['database', [sizeText(result.databaseBytes)]],
+      ['Matrix Authentication Service', result.mas === 'in it' ? [`${sizeText(result.masBytes)}, its database`] : undefined],
       ['media', [`${result.newMedia} new of ${result.media} files`]],
       [
         'media looked at',
@@ -149,6 +169,18 @@ export const backupCreate = defineWrite({
         ],
       ],
     ),
+    ...(result.mas === 'not in it'
+      ? [
+          text(
+            '⚠️ Not in it: ',
+            masLeftOut,
+            '. With this backup alone nobody can log in. ',
+            { code: 'stack.mas_config' },
+            ' names its configuration, by which its database is found.',
+          ),
+        ]
+      : []),
+    ...absentPart(result.absent),
     ...notOpenable(result.openable),
     ...(result.recipientsWait ? [text('⚠️ ', changeWaits, { command: 'backup keys accept' }, ' changes that.')] : []),
     text('Look at it with ', { command: `backup info ${result.id}` }, '.'),

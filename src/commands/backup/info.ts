@@ -6,6 +6,7 @@ import type { Manifest } from '../../backup/manifest.ts';
 import { scriptsPlace, type ScriptsBackup } from '../../backup/scripts/folder.ts';
 import { isSafe } from '../../backup/backups.ts';
 import {
+  absentPart,
   backupArgument,
   contentWords,
   destinationArgument,
@@ -36,6 +37,7 @@ const shape = z.object({
   mediaWrong: z.number(),
   mediaElsewhere: z.array(z.string()),
   excluded: z.array(z.string()),
+  absent: z.array(z.string()).describe('Files that the homeserver’s configuration names, and that were not there.'),
   contentLevel: z.number(),
   contentMissing: z.string().nullable(),
   objectLevel: z.number().nullable(),
@@ -80,6 +82,7 @@ export const backupInfo = defineRead({
       mediaWrong: media.wrong,
       mediaElsewhere: media.elsewhere,
       excluded: manifest.excluded,
+      absent: manifest.absent ?? [],
       contentLevel: proof?.content.level ?? 1,
       contentMissing: proof?.content.missing ?? null,
       objectLevel: row.objectLevel,
@@ -123,6 +126,7 @@ function partsOfOwn(result: Info): Part[] {
       ['signed by', [{ code: result.signer ?? '' }]],
       ['opened by', [result.keys === 'mounted' ? 'Steward, and each admin with a key' : 'each admin with a key; Steward cannot']],
     ),
+    ...absentPart(result.absent),
     ...notOpenable(result.openable),
   ];
 }
@@ -150,6 +154,7 @@ function infoOfScripts(backup: ScriptsBackup, path: string): Info {
       mediaElsewhere: [],
     },
     excluded: ['configuration'],
+    absent: [],
     ...{ contentLevel: 0, contentMissing: manifest === null ? 'the script did not finish it' : null, objectLevel: null },
     openable: true,
     ...{ keys: null, madeBy: 'the scripts', signer: null, files: files.map(({ name }) => name) },

@@ -17,6 +17,22 @@ export const destinationArgument = z
   .describe('Name of a destination; when left out, where the backup is best proven.')
   .meta({ value: 'DESTINATION' });
 
+/** What a backup could not take along. */
+export function absentPart(paths: readonly string[]): Part[] {
+  if (paths.length === 0) return [];
+  return [
+    text(
+      '⚠️ Not in it, as it is not there, though the homeserver’s configuration names it: ',
+      { code: paths.join(' ') },
+      '. Where relative paths start says ',
+      {
+        code: 'stack.working_dir',
+      },
+      '.',
+    ),
+  ];
+}
+
 /** What each level of content means: what was copied. */
 export const contentWords: Readonly<Record<number, string>> = {
   1: 'hashed on its way',

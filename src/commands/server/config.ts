@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { asFailure } from '../../failures/failure.ts';
 import { code, fields, list, text, type Line, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
-import type { Capability, DatabaseFacts } from '../../stack/stack.ts';
+import type { Capability, DatabaseFacts, StackFacts } from '../../stack/stack.ts';
 import { defineRead } from '../define.ts';
 
 export const serverConfig = defineRead({
@@ -23,6 +23,9 @@ export const serverConfig = defineRead({
     mediaPath: z.string(),
     storageProviders: z.array(z.string()),
     signingKeyPath: z.string(),
+    includedFiles: z.array(z.string()),
+    secretFiles: z.array(z.string()),
+    mas: z.string().nullable().describe('Where Matrix Authentication Service keeps the accounts, where it has them.'),
     freeBytes: z.number().nullable(),
     components: z.array(z.object({ name: z.string(), running: z.boolean().nullable(), problem: z.string().nullable() })),
     capabilities: z.array(z.object({ name: z.string(), granted: z.boolean(), missing: z.array(z.string()), grant: z.array(z.string()) })),
@@ -48,6 +51,9 @@ export const serverConfig = defineRead({
       mediaPath: facts.mediaPath,
       storageProviders: [...facts.storageProviders],
       signingKeyPath: facts.signingKeyPath,
+      includedFiles: [...facts.includedFiles],
+      secretFiles: [...facts.secretFiles],
+      mas: masWords(facts.mas),
       freeBytes: facts.freeBytes,
       components:
         status instanceof Error
@@ -72,6 +78,7 @@ export const serverConfig = defineRead({
       ['media', [{ code: result.mediaPath }]],
       ['media also in', result.storageProviders.length === 0 ? undefined : [result.storageProviders.join(', ')]],
       ['signing key', [{ code: result.signingKeyPath }]],
+      ['accounts', result.mas === null ? undefined : [result.mas]],
       ['free', result.freeBytes === null ? undefined : [sizeText(result.freeBytes)]],
     ),
     ...(result.components.length === 0 ? [] : [list(result.components.map(componentLine))]),
@@ -79,6 +86,13 @@ export const serverConfig = defineRead({
     ...result.capabilities.flatMap(({ grant }) => (grant.length === 0 ? [] : [code(grant.join('\n'))])),
   ],
 });
+
+function masWords(mas: StackFacts['mas']): string | null {
+  if (mas === null) return null;
+  if (mas.database === null) return 'Matrix Authentication Service, which Steward is not told where to find';
+  const { name, host, port, user } = mas.database;
+  return `Matrix Authentication Service: PostgreSQL, ${name} on ${host}:${port} as ${user}`;
+}
 
 function componentLine({ name, running, problem }: { name: string; running: boolean | null; problem: string | null }): Line {
   return [{ strong: name }, `: ${problem ?? (running === true ? 'runs' : 'does not run')}`];

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, statfs } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, stat, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
@@ -13,6 +13,8 @@ import type {
   DatabaseDump,
   DatabaseFacts,
   Delegation,
+  MasDump,
+  MasFacts,
   MediaStream,
   RestorePlace,
   ScratchDatabase,
@@ -21,12 +23,13 @@ import type {
   Stack,
   StackFacts,
 } from '../stack.ts';
-import { compressedOutput, ownOutput, type SourceStream } from '../stream.ts';
+import { compressedOutput, ownOutput, type Producer, type SourceStream } from '../stream.ts';
+import { readMasConfig, type HostConfig, type MasConfig } from '../mas-config.ts';
 import { readSynapseConfig, type SynapseConfig } from '../synapse-config.ts';
 import { logsOf, missingControl, restartComponent, startComponent, statusOf, stopComponent, type ComponentSettings } from './components.ts';
 import { HostRestores } from './restore.ts';
 import { tarOfMedia } from './media.ts';
-import { connect, factsOf, majorOf, onServer, openSnapshot, powersOf, type Access } from './postgres.ts';
+import { connect, factsOf, majorOf, onServer, openSnapshot, powersOf, sizeOf, type Access } from './postgres.ts';
 import { dataFolder, settingsGrant } from './restore-postgres.ts';
 import { dumpProgram, hasProgram, inLargePieces, postgresPrograms } from './programs.ts';
 import { dumpProgress } from './dump-progress.ts';
@@ -39,6 +42,8 @@ import { tarOf } from './tar.ts';
 export interface HostSettings {
   /** What Synapse is given by `-c`, in order; absolute. */
   homeserverConfig: readonly string[];
+  /** What Matrix Authentication Service is given by `--config`, in order; absolute. */
+  masConfig?: readonly string[] | undefined;
   /** Where Synapse's relative paths start. */
   workingDir?: string | undefined;
   /** A role of Steward's own, in place of the homeserver's. */
@@ -57,6 +62,11 @@ export interface HostSettings {
 
 /** Tables whose rows a backup leaves out: handed out twice, a one-time key breaks the encryption of whoever gets it. */
 const leftOut = 'e2e_one_time_keys_json';
+/** Told where Matrix Authentication Service has the accounts, and Steward does not know where it is. */
+const masUnknown: Pick<Capability, 'missing' | 'grant'> = {
+  missing: ['Matrix Authentication Service has the accounts, and neither its configuration nor its database is in any backup'],
+  grant: ['stack: { mas_config: [/etc/mas/config.yaml] }'],
+};
 /** What the server knows the dump by. */
 const dumpName = 'steward-backup';
 
@@ -97,6 +107,8 @@ export class HostStack implements Stack {
       configFiles,
       includedFiles,
       secretFiles,
+      absentFiles: await absentOf([...includedFiles, ...secretFiles]),
+      mas: config.mas === null && !config.usesMas ? null : { database: config.mas === null ? null : masPlaceOf(config.mas) },
       freeBytes: await freeBytes(mediaPath),
     };
   }
@@ -111,15 +123,21 @@ export class HostStack implements Stack {
   async capabilities(): Promise<Capability[]> {
     const config = await this.#config();
     const access = this.#access(config);
-    const unreadable = await this.#unreadable(config);
+    const absent = await absentOf([config.mediaPath, ...config.includedFiles, ...config.secretFiles]);
+    const unreadable = (await this.#unreadable(config)).filter((path) => !absent.includes(path));
     const components = Object.entries(this.#settings.components);
     const grantFiles = unreadable.map((path) => `setfacl -m u:${process.env['USER'] ?? 'steward'}:r ${path}`);
     const dump: Capability = {
       name: 'dump',
       granted: true,
-      missing: unreadable.map((path) => `${path} cannot be read`),
-      grant: grantFiles,
+      missing: [...unreadable.map((path) => `${path} cannot be read`), ...absent.map((path) => `${path} is not there`)],
+      grant: [
+        ...grantFiles,
+        ...(absent.length === 0 ? [] : ['stack: { working_dir: FOLDER }  # where relative paths of homeserver.yaml start']),
+      ],
     };
+    for (const { missing, grant } of await this.#masPowers(config))
+      Object.assign(dump, { missing: [...dump.missing, ...missing], grant: [...dump.grant, ...grant] });
     const restore: Capability = { name: 'restore', granted: true, missing: [], grant: [] };
     const without: Pick<Capability, 'missing' | 'grant'> = access === null ? nothing : await this.#addPowers(access, dump, restore);
     for (const [name, settings] of components) {
@@ -192,16 +210,27 @@ export class HostStack implements Stack {
       const stream = compressedOutput({ name: 'cat', command: ['cat', copy.path] }, zstd, signal);
       return { stream, snapshot: copy, format: 'sqlite', pipeline: ['SQLite online backup', level], progress: () => Promise.resolve(null) };
     }
-    const program = dumpProgram(this.#settings.postgresPrograms, await onServer(access, majorOf));
+    const { snapshot, producer } = await this.#pgDump(access, await onServer(access, majorOf), [`--exclude-table-data=${leftOut}`]);
+    const stream = compressedOutput(producer, zstd, signal);
+    const pipeline = [`pg_dump -Fc -Z0 --exclude-table-data=${leftOut}`, level];
+    return { stream, snapshot, format: 'pg_dump', pipeline, progress: () => dumpProgress(access, dumpName) };
+  }
+
+  async dumpMas(signal: AbortSignal): Promise<MasDump | null> {
+    const { mas } = await this.#config();
+    if (mas === null) return null;
+    const access = masAccess(mas);
+    const { major, bytes } = await onServer(access, sizeOf);
+    const zstd = await hasProgram('zstd');
+    const { snapshot, producer } = await this.#pgDump(access, major, []);
+    const pipeline = ['pg_dump -Fc -Z0', zstd ? 'zstd -2 -T2' : 'zstd level 2 (node:zlib)'];
+    return { stream: compressedOutput(producer, zstd, signal), snapshot, pipeline, major, bytes };
+  }
+
+  async #pgDump(access: Access, major: number, more: readonly string[]): Promise<{ snapshot: Snapshot; producer: Producer }> {
+    const program = dumpProgram(this.#settings.postgresPrograms, major);
     const snapshot = await openSnapshot(access);
-    const options = [
-      '-Fc',
-      '-Z0',
-      '--no-password',
-      `--exclude-table-data=${leftOut}`,
-      '--lock-wait-timeout=60s',
-      `--snapshot=${snapshot.id}`,
-    ];
+    const options = ['-Fc', '-Z0', '--no-password', ...more, '--lock-wait-timeout=60s', `--snapshot=${snapshot.id}`];
     const { host, port, user, name, password } = access;
     // The options of the homeserver's connections are left out: pg_dump looks into every schema, and a limit of time is not for it.
     const producer = {
@@ -209,9 +238,7 @@ export class HostStack implements Stack {
       command: await inLargePieces([program, ...options, '-h', host, '-p', String(port), '-U', user, '-d', name]),
       env: { PGAPPNAME: dumpName, ...(password === null ? {} : { PGPASSWORD: password.reveal() }) },
     };
-    const stream = compressedOutput(producer, zstd, signal);
-    const pipeline = [`pg_dump -Fc -Z0 --exclude-table-data=${leftOut}`, level];
-    return { stream, snapshot, format: 'pg_dump', pipeline, progress: () => dumpProgress(access, dumpName) };
+    return { snapshot, producer };
   }
 
   async openSnapshot(): Promise<Snapshot> {
@@ -317,9 +344,29 @@ export class HostStack implements Stack {
     });
   }
 
-  async #config(): Promise<SynapseConfig> {
-    const { homeserverConfig, workingDir } = this.#settings;
-    return readSynapseConfig(homeserverConfig, workingDir ?? dirname(homeserverConfig[0] ?? '.'));
+  /** Of Matrix Authentication Service the files are among the others. */
+  async #config(): Promise<HostConfig> {
+    const { homeserverConfig, workingDir, masConfig } = this.#settings;
+    const config = await readSynapseConfig(homeserverConfig, workingDir ?? dirname(homeserverConfig[0] ?? '.'));
+    if (masConfig === undefined) return { ...config, mas: null };
+    const mas = await readMasConfig(masConfig);
+    return {
+      ...config,
+      mas,
+      includedFiles: [...config.includedFiles, ...mas.configFiles],
+      secretFiles: [...config.secretFiles, ...mas.secretFiles],
+    };
+  }
+
+  async #masPowers({ mas, usesMas }: HostConfig): Promise<Pick<Capability, 'missing' | 'grant'>[]> {
+    if (mas === null) return usesMas ? [masUnknown] : [];
+    try {
+      const [power = nothing] = await onServer(masAccess(mas), (client) => powersOf(client, masAccess(mas)));
+      return [power];
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      return [{ missing: [`the database of Matrix Authentication Service cannot be reached: ${error.reason}`], grant: [] }];
+    }
   }
 
   /** Null for SQLite. */
@@ -382,6 +429,19 @@ export class HostStack implements Stack {
   }
 }
 
+/** Its own role reads what it owns. */
+function masAccess({ database: { host, port, name, user, password, options } }: MasConfig): Access {
+  return { host, port, name, user, password: password === null ? null : new SecretValue(password), owner: user, options };
+}
+
+const masPlaceOf = ({ database: { host, port, name, user } }: MasConfig): MasFacts['database'] => ({
+  kind: 'postgres',
+  host,
+  port,
+  name,
+  user,
+});
+
 const placeOf = ({ host, port, name, user, owner }: Access): StackFacts['database'] => ({
   kind: 'postgres',
   host,
@@ -390,6 +450,19 @@ const placeOf = ({ host, port, name, user, owner }: Access): StackFacts['databas
   user,
   owner,
 });
+
+/** Those at which there is nothing, as far as that can be seen. */
+async function absentOf(paths: readonly string[]): Promise<string[]> {
+  const looks = await Promise.all(
+    paths.map((path) =>
+      stat(path).then(
+        () => false,
+        (error: unknown) => /^(ENOENT|ENOTDIR)$/.test((error as NodeJS.ErrnoException).code ?? ''),
+      ),
+    ),
+  );
+  return paths.filter((_path, index) => looks[index] === true);
+}
 
 async function freeBytes(path: string): Promise<number | null> {
   const stats = await statfs(path).catch(() => null);

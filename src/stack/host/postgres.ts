@@ -142,6 +142,12 @@ export async function* batchesOf(client: Client, sql: string, size: number): Asy
   await client.query(`CLOSE ${cursor}`);
 }
 
+/** What every role may ask for. */
+export async function sizeOf(client: Client): Promise<{ major: number; bytes: number }> {
+  const [row] = await rowsOf(client, 'SELECT pg_database_size(current_database())::text AS bytes');
+  return { major: await majorOf(client), bytes: Number(row?.['bytes']) };
+}
+
 export async function factsOf(client: Client): Promise<DatabaseFacts> {
   const [row] = await rowsOf(
     client,

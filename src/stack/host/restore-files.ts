@@ -6,11 +6,11 @@ import { extract, type Header } from 'tar-stream';
 import { parseDocument, type Document } from 'yaml';
 import { Failure } from '../../failures/failure.ts';
 import type { Direction, StagedFile } from '../stack.ts';
-import type { SynapseConfig } from '../synapse-config.ts';
+import type { HostConfig } from '../mas-config.ts';
 import { told } from './space.ts';
 import { causeOf } from './tar-read.ts';
 
-/** Keys of homeserver.yaml that say where things are: the places, and the database's password, stay those of today. */
+/** Keys of homeserver.yaml, and of the configuration of MAS, that say where things are: the places, and the database's password, stay those of today. */
 const placeKeys = ['database', 'databases', 'database_path', 'media_store_path', 'signing_key_path'];
 const fileAtMost = 16 << 20;
 const attempted = 'put keys, configuration and secrets aside';
@@ -19,9 +19,9 @@ const attempted = 'put keys, configuration and secrets aside';
 export class FileRestore {
   /** In a folder that is named after the restore. */
   readonly #home: string;
-  readonly #config: SynapseConfig;
+  readonly #config: HostConfig;
 
-  constructor(home: string, config: SynapseConfig) {
+  constructor(home: string, config: HostConfig) {
     this.#home = home;
     this.#config = config;
   }
@@ -99,7 +99,9 @@ export class FileRestore {
   async #keep(path: string, content: Buffer, meta: Meta): Promise<StagedFile['live']> {
     const live = await readFile(path).catch(() => null);
     if (live?.equals(content) === true) return 'same';
-    const wanted = this.#config.configFiles.includes(path) && live !== null ? withPlacesOf(content, live) : content;
+    const { configFiles, mas } = this.#config;
+    const hasPlaces = configFiles.includes(path) || mas?.configFiles.includes(path) === true;
+    const wanted = hasPlaces && live !== null ? withPlacesOf(content, live) : content;
     if (live?.equals(wanted) === true) return 'same';
     await write(join(this.#home, 'new', path), wanted, live === null ? meta : await stat(path));
     await this.#add(path);

@@ -1,7 +1,7 @@
 import { dirname, join } from 'node:path';
 import type { Clock } from '../../clock.ts';
 import type { Direction, LoadFormat, MediaFile, RestoreDatabases, RestorePlace, Snapshot, Space, StagedFile } from '../stack.ts';
-import type { SynapseConfig } from '../synapse-config.ts';
+import type { HostConfig } from '../mas-config.ts';
 import type { Access } from './postgres.ts';
 import { FileRestore } from './restore-files.ts';
 import { MediaRestore } from './restore-media.ts';
@@ -10,9 +10,9 @@ import { SqliteRestore } from './restore-sqlite.ts';
 import { freeAt } from './space.ts';
 
 export interface HostRestoresOptions {
-  config: () => Promise<SynapseConfig>;
+  config: () => Promise<HostConfig>;
   /** Null for SQLite. */
-  access: (config: SynapseConfig) => Access | null;
+  access: (config: HostConfig) => Access | null;
   postgresPrograms: string | undefined;
   /** Folder of Steward's own. */
   dir: string;

@@ -1,0 +1,110 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { z } from 'zod';
+import { Failure } from '../failures/failure.ts';
+import { isPlainObject } from '../config/document.ts';
+import { readYaml, type PostgresSettings, type SynapseConfig } from './synapse-config.ts';
+
+/** What a backup needs of the configuration of Matrix Authentication Service. */
+export interface MasConfig {
+  configFiles: readonly string[];
+  secretFiles: readonly string[];
+  database: PostgresSettings;
+}
+
+/** All that is configured on the host. */
+export type HostConfig = SynapseConfig & { mas: MasConfig | null };
+
+const shape = z.looseObject({
+  database: z.looseObject({
+    uri: z.string().optional(),
+    host: z.string().optional(),
+    socket: z.string().optional(),
+    port: z.coerce.number().optional(),
+    username: z.string().optional(),
+    password: z.string().optional(),
+    password_file: z.string().optional(),
+    database: z.string().optional(),
+  }),
+  secrets: z.looseObject({ keys_dir: z.string().optional() }).optional(),
+});
+
+/** Sections whose files are certificates, programs and texts: they belong to the operator, or to the release. */
+const noSecrets = new Set(['http', 'policy', 'templates', 'telemetry']);
+
+/**
+ * Reads the files that MAS is given by `--config`, in order: maps are merged, what is named again later replaces the rest. Relative
+ * paths start at the folder of the first.
+ *
+ * @throws Failure `stack.config-unreadable`
+ */
+export async function readMasConfig(paths: readonly string[]): Promise<MasConfig> {
+  const attempted = `read the configuration of Matrix Authentication Service (${paths.join(', ')})`;
+  const hint = 'May Steward read it? Is `stack.mas_config` what MAS is given by `--config`?';
+  const refuse = (reason: string): Failure => new Failure('stack.config-unreadable', { attempted, reason, hint });
+  let tree: Record<string, unknown> = {};
+  for (const path of paths) tree = merged(tree, await readYaml(path, '1.2', hint));
+  const parsed = shape.safeParse(tree);
+  if (!parsed.success) throw refuse(`its key \`${parsed.error.issues[0]?.path.join('.') ?? ''}\` is not what MAS takes`);
+  const at = (path: string): string => resolve(dirname(paths[0] ?? '.'), path);
+  const { database, secrets } = parsed.data;
+  const keysDir = secrets?.keys_dir === undefined ? null : at(secrets.keys_dir);
+  return {
+    configFiles: paths,
+    secretFiles: [
+      ...filesIn(Object.fromEntries(Object.entries(tree).filter(([key]) => !noSecrets.has(key)))).map(at),
+      ...(keysDir === null ? [] : await filesOf(keysDir, refuse)),
+    ],
+    database: await placeOf(database, at, refuse),
+  };
+}
+
+async function filesOf(folder: string, refuse: (reason: string) => Failure): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => {
+    throw refuse(`its folder of keys, ${folder}, cannot be read`);
+  });
+  return entries.filter((entry) => !entry.isDirectory()).map(({ name }) => join(folder, name));
+}
+
+async function placeOf(
+  { uri, host, socket, port, username, password, password_file: file, database }: z.output<typeof shape>['database'],
+  at: (path: string) => string,
+  refuse: (reason: string) => Failure,
+): Promise<PostgresSettings> {
+  const url = uri === undefined ? null : URL.parse(uri);
+  if (uri !== undefined && (url === null || !/^postgres(ql)?:$/.test(url.protocol)))
+    throw refuse('its `database.uri` is none of PostgreSQL');
+  const part = (text: string | undefined): string | undefined => (text === undefined || text === '' ? undefined : decodeURIComponent(text));
+  const user = username ?? part(url?.username) ?? part(url?.searchParams.get('user') ?? undefined);
+  const name = database ?? part(url?.pathname.slice(1)) ?? part(url?.searchParams.get('dbname') ?? undefined) ?? user;
+  if (user === undefined || name === undefined) throw refuse('its `database` names no role');
+  const fromFile =
+    file === undefined
+      ? undefined
+      : (await readFile(at(file), 'utf8').catch(() => Promise.reject(refuse(`${at(file)} cannot be opened`)))).trim();
+  return {
+    kind: 'postgres',
+    host: socket ?? host ?? part(url?.hostname) ?? part(url?.searchParams.get('host') ?? undefined) ?? '/var/run/postgresql',
+    port: port ?? Number(part(url?.port) ?? 5432),
+    user,
+    name,
+    password: password ?? fromFile ?? part(url?.password) ?? null,
+    options: url?.searchParams.get('options') ?? undefined,
+  };
+}
+
+function merged(base: Record<string, unknown>, over: Record<string, unknown>): Record<string, unknown> {
+  const both = Object.entries(over).map(([key, value]): [string, unknown] => {
+    const below = base[key];
+    return [key, isPlainObject(below) && isPlainObject(value) ? merged(below, value) : value];
+  });
+  return { ...base, ...Object.fromEntries(both) };
+}
+
+/** Values of keys such as `secret_file`, but for those of TLS. */
+function filesIn(tree: unknown): string[] {
+  if (typeof tree !== 'object' || tree === null) return [];
+  return Object.entries(tree).flatMap(([key, value]: [string, unknown]) =>
+    typeof value === 'string' && value !== '' && key.endsWith('_file') && !key.startsWith('ssl_') ? [value] : filesIn(value),
+  );
+}
