@@ -138,7 +138,11 @@ async function prepareDatabase({ id, content, stack, signal }: PrepareOptions, r
   if (summary.database === null || summary.database.kind === 'engine') throw new TypeError('a backup without a database was let in');
   const { kind, schemaVersion } = summary.database;
   const place: RestorePlace = stack.restores;
-  await place.load(id, kind, content.database(signal), signal);
+  const notSet = await place.load(id, kind, content.database(signal), signal);
+  if (notSet.length > 0)
+    report.remarks.push(
+      `${notSet.join(', ')} of the live database Steward may not set: where it is needed, \`ALTER DATABASE … SET\` by a superuser after the cutover`,
+    );
   const view = await place.openPrepared(id);
   try {
     const different = (reason: string): Failure => new Failure('restore.different', { attempted: `load ${summary.id}`, reason });

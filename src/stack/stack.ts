@@ -219,9 +219,10 @@ export interface RestorePlace {
   /**
    * Loads zstd frames into a new database beside the live one, in place of what an earlier try left. The one-time keys are none.
    *
+   * @returns names of the live database's settings that the new one could not be given
    * @throws Failure `backup.unreadable`, `restore.no-space`
    */
-  load(id: string, format: LoadFormat, data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>;
+  load(id: string, format: LoadFormat, data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<string[]>;
   /** A view of what was loaded. */
   openPrepared(id: string): Promise<Snapshot>;
   databases(id: string): Promise<RestoreDatabases>;
@@ -266,10 +267,6 @@ export interface RestorePlace {
   mediaSpace(bytes: number): Promise<Space>;
 }
 
-/**
- * The place where the homeserver runs. Reading may be repeated at will; `restart`, `stop` and `start` may be called twice.
- * Failures are of the family `stack`.
- */
 /** Matrix Authentication Service, which has the accounts of the homeserver. */
 export interface Delegation {
   /** Where the homeserver reaches it. */
@@ -278,6 +275,10 @@ export interface Delegation {
   secret: Secret;
 }
 
+/**
+ * The place where the homeserver runs. Reading may be repeated at will; `restart`, `stop` and `start` may be called twice.
+ * Failures are of the family `stack`.
+ */
 export interface Stack {
   readonly kind: 'host';
   facts(): Promise<StackFacts>;

@@ -52,6 +52,11 @@ describe('that the database looks into', () => {
   beforeAll(async () => {
     await sql(inSynapse, 'ALTER DATABASE synapse SET search_path = syn, public');
     await sql(inSynapse, `ALTER ROLE synapse IN DATABASE synapse SET statement_timeout = '9min'`);
+    // Which a superuser alone may.
+    await sql(
+      inSynapse,
+      'ALTER DATABASE synapse SET log_min_duration_statement = 60000; ALTER ROLE synapse IN DATABASE synapse SET log_statement = ddl',
+    );
     await world.start();
   }, 60_000);
 
@@ -62,6 +67,8 @@ describe('that the database looks into', () => {
     await world.synapse.register({ localpart: 'later' });
     const prepared = await world.steward(`restore prepare ${id} --yes`);
     expect({ outcome: prepared.outcome, said: JSON.stringify(prepared.parts) }).toMatchObject({ outcome: 'done' });
+    const said = /(\w+), (\w+) of the live database Steward may not set/.exec(JSON.stringify(prepared.parts))?.slice(1);
+    expect(said?.sort()).toEqual(['log_min_duration_statement', 'log_statement']);
     const restore = (prepared.result as { id: string }).id;
     const cutover = await world.steward(`restore cutover ${restore}`);
     expect({ outcome: cutover.outcome, said: JSON.stringify(cutover.parts) }).toMatchObject({ outcome: 'done' });

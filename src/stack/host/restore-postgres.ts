@@ -32,7 +32,7 @@ export class PostgresRestore {
     this.#clock = clock;
   }
 
-  async load(id: string, format: LoadFormat, data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+  async load(id: string, format: LoadFormat, data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<string[]> {
     if (format === 'sqlite')
       throw new Failure('restore.refused', {
         attempted: 'load the database',
@@ -47,7 +47,7 @@ export class PostgresRestore {
       await this.#copyGrants(client, name);
       return { major: await majorOf(client), place: (await dataFolder(client)).folder };
     });
-    await this.#copySettings(name);
+    const notSet = await this.#copySettings(name);
     const loader = format === 'sql' ? 'psql' : 'pg_restore';
     const program = dumpProgram(this.#programs, major).replace(/pg_dump$/, loader);
     const options =
@@ -74,6 +74,7 @@ export class PostgresRestore {
       await client.query('TRUNCATE e2e_one_time_keys_json');
       await client.query('ANALYZE');
     });
+    return notSet;
   }
 
   /** Space of the new database that is given back at once when the disk is full: without room a server can neither drop a database nor go on. */
@@ -181,10 +182,14 @@ export class PostgresRestore {
     }
   }
 
-  /** Settings of the live database, and of the homeserver's role in it. Without its search_path a homeserver finds no tables. */
-  async #copySettings(name: string): Promise<void> {
+  /**
+   * Settings of the live database, and of the homeserver's role in it. Without its search_path a homeserver finds no tables.
+   *
+   * @returns names of those that the owner may not set
+   */
+  async #copySettings(name: string): Promise<string[]> {
     // On a connection of its own: to be copied, a setting is made one of the session.
-    await this.#on(maintenance, async (client) => {
+    return this.#on(maintenance, async (client) => {
       await client.query(`SET ROLE ${identifier(this.#access.owner)}`);
       const settings = await rowsOf(
         client,
@@ -193,12 +198,20 @@ export class PostgresRestore {
          WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = ${literal(this.#access.name)})
            AND (setrole = 0 OR pg_get_userbyid(setrole) = ${literal(this.#access.owner)})`,
       );
+      const notSet: string[] = [];
       for (const { all, name: setting, value } of settings) {
         const of = all === true ? `DATABASE ${identifier(name)}` : `ROLE ${identifier(this.#access.owner)} IN DATABASE ${identifier(name)}`;
-        await client.query(`SELECT set_config(${literal(String(setting))}, ${literal(String(value))}, false)`);
-        await client.query(`ALTER ${of} SET ${String(setting)} FROM CURRENT`);
-        await client.query(`RESET ${String(setting)}`);
+        try {
+          await client.query(`SELECT set_config(${literal(String(setting))}, ${literal(String(value))}, false)`);
+          await client.query(`ALTER ${of} SET ${String(setting)} FROM CURRENT`);
+          await client.query(`RESET ${String(setting)}`);
+        } catch (error) {
+          // 42501: only a superuser may set it.
+          if ((error as { code?: string }).code !== '42501') throw error;
+          notSet.push(String(setting));
+        }
       }
+      return notSet;
     });
   }
 

@@ -17,7 +17,7 @@ export class SqliteRestore {
     this.#path = path;
   }
 
-  async load(id: string, format: LoadFormat, data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+  async load(id: string, format: LoadFormat, data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<string[]> {
     if (format !== 'sqlite')
       throw new Failure('restore.refused', {
         attempted: 'load the database',
@@ -48,6 +48,7 @@ export class SqliteRestore {
     } finally {
       database.close();
     }
+    return [];
   }
 
   openPrepared(id: string): Promise<Snapshot> {

@@ -27,8 +27,8 @@ export class HostRestores implements RestorePlace {
     this.#options = options;
   }
 
-  async load(id: string, format: LoadFormat, data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
-    await (await this.#database()).load(id, format, data, signal);
+  async load(id: string, format: LoadFormat, data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<string[]> {
+    return (await this.#database()).load(id, format, data, signal);
   }
 
   async openPrepared(id: string): Promise<Snapshot> {
