@@ -278,7 +278,7 @@ export class Backups {
       throw notEverywhere(
         id,
         this.list().filter((row) => row.id === id),
-        lost.map(({ destination, cause }) => ({ name: destination.name, reason: asFailure(cause).reason })),
+        lost.map(({ destination, cause }) => ({ name: destination.name, failure: asFailure(cause) })),
       );
   }
 
@@ -393,8 +393,8 @@ export class Backups {
         };
         await destination.put(objectProofOf(row.id), once(signRecord<ObjectProof>(record, this.#signer).text));
       }
-      // A quicker look takes back nothing of what a longer one has shown.
-      store.setObject(row.id, row.destination, Math.max(found.level, row.objectLevel ?? 0), clock.now());
+      // A quicker look takes back nothing of what a longer one has shown, nor does one that reads nothing end what one has found.
+      if (level > 0) store.setObject(row.id, row.destination, Math.max(found.level, row.objectLevel ?? 0), clock.now());
       return { ...found, phases, probed, manifest };
     } catch (error) {
       if (error instanceof Failure && isFaultOfTheStored(error)) store.setObject(row.id, row.destination, null, clock.now());
@@ -568,16 +568,21 @@ export function isSafe(rows: readonly Backup[]): boolean {
 }
 
 /** @param rows where it is; `lost` where it was to be too */
-export function notEverywhere(id: string, rows: readonly Backup[], lost: readonly { name: string; reason: string }[]): Failure {
+export function notEverywhere(id: string, rows: readonly Backup[], lost: readonly { name: string; failure: Failure }[]): Failure {
   const there = rows.filter(({ destination }) => lost.every(({ name }) => name !== destination));
   const where = there.map((row) => `${row.destination}, ${isProven(row) ? 'proven' : 'not proven'}`).join('; ');
   const missing = lost.filter(({ name }) => rows.every(({ destination }) => destination !== name));
+  // What is too large for a place is not there the next time either.
+  const [tooLarge] = missing.filter(({ failure }) => failure.id === 'backup.object-too-large');
+  const later = missing.filter(({ failure }) => failure.id !== 'backup.object-too-large');
+  const hints = [
+    ...(later.length === 0 ? [] : [`When it is well again: ${later.map(({ name }) => `\`!backup copy ${id} --to ${name}\``).join(', ')}.`]),
+    ...(tooLarge === undefined ? [] : [tooLarge.failure.hint]),
+  ];
   return new Failure('backup.not-everywhere', {
     attempted: `back up to ${lost.map(({ name }) => name).join(', ')}`,
-    reason: `${lost.map(({ name, reason }) => `${name}: ${reason}`).join('; ')}. ${id} is in ${where === '' ? 'no other place' : where}`,
-    ...(missing.length === 0
-      ? {}
-      : { hint: `When it is well again: ${missing.map(({ name }) => `\`backup copy ${id} --to ${name}\``).join(', ')}.` }),
+    reason: `${lost.map(({ name, failure }) => `${name}: ${failure.reason}`).join('; ')}. ${id} is in ${where === '' ? 'no other place' : where}`,
+    ...(hints.length === 0 ? {} : { hint: hints.join(' ') }),
   });
 }
 

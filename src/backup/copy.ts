@@ -4,10 +4,10 @@ import { asFailure, Failure } from '../failures/failure.ts';
 import type { BackupStore } from '../store/backups.ts';
 import { hashOfText, once } from './create.ts';
 import type { Destination, Stored } from './destinations/destination.ts';
-import type { Manifest } from './manifest.ts';
+import { signRecord, type Manifest, type Proof } from './manifest.ts';
 import { removeBackups } from './prune.ts';
 import { rescueFolder, rescueSheet } from './rescue.ts';
-import { hashOf, objectProofOf, readManifest } from './verify.ts';
+import { hashOf, objectProofOf, readManifest, readProof } from './verify.ts';
 
 export interface CopyOptions {
   id: string;
@@ -89,6 +89,7 @@ async function copy(options: CopyOptions, isThereAlready: boolean): Promise<{ ob
     signal.throwIfAborted();
     await target.put(`${id}/manifest.json`, once(text));
   }
+  if (source === target) await mendProof(options, manifest, text);
   const places = options.sources.map(({ name }) => name);
   store.transaction(() => {
     const known = places.map((name) => store.get(id, name)).find((row) => row !== null);
@@ -137,6 +138,30 @@ async function manifestOf(
   }
   throw first;
 }
+
+/**
+ * Writes what was proven of the content again, where that cannot be read, by what another place has: the dump is the same there.
+ *
+ * @throws Failure `backup.damaged`, `backup.foreign` where no place has it
+ */
+async function mendProof({ id, sources, target, signer }: CopyOptions, manifest: Manifest, text: string): Promise<void> {
+  const spoiled = await readProof(target, id, signer, text).then(() => null, asFailure);
+  if (spoiled === null) return;
+  if (spoiled.id !== 'backup.damaged' && spoiled.id !== 'backup.foreign') throw spoiled;
+  for (const source of sources) {
+    const there = await readManifest(source, id, signer).catch(() => null);
+    if (there === null || dumpOf(there.manifest) !== dumpOf(manifest)) continue;
+    const proof = await readProof(source, id, signer, there.text).catch(() => null);
+    if (proof === null) continue;
+    const { format, at, content, object } = proof;
+    const record = { format, id, manifest: hashOfText(text), at, content, object };
+    await target.put(`${id}/proof.json`, once(signRecord<Proof>(record, signer).text));
+    return;
+  }
+  throw spoiled;
+}
+
+const dumpOf = ({ objects }: Manifest): string | undefined => objects.find(({ role }) => role === 'database')?.source.sha256;
 
 /** A manifest that the catalogue does not know, such as of a copy that was killed at its last step. */
 async function assertSame(target: Destination, id: string, signer: KeyObject, text: string): Promise<void> {

@@ -22,7 +22,10 @@ export async function openerOf(manifest: Manifest, destination: Destination, unl
   for (const { name, recipient, object, stored } of manifest.epochs) {
     const sealed = await whole(destination.get(object), 1 << 20);
     if (createHash('sha256').update(sealed).digest('hex') !== stored.sha256)
-      throw new Failure('backup.damaged', { attempted: `read ${object}`, reason: 'its content is not what was stored' });
+      throw new Failure('backup.damaged', {
+        attempted: `read ${object} in ${destination.name}`,
+        reason: 'its content is not what was stored',
+      });
     epochs.push({ name, recipient, sealed });
   }
   return keyByIdentities(await unlock(epochs));

@@ -49,7 +49,8 @@ export function outlook(
   const newest = newestProven(rows);
   if (newest === null) return { backup: null, loses: null, takes: null, by: '' };
   const loses = Math.max(0, now - dataAt(newest));
-  const own = made.find(({ id }) => id === newest.id);
+  // Of one that its making did not end well, or that was copied here, nothing was kept: it is about as large as the newest.
+  const own = made.find(({ id }) => id === newest.id) ?? made[0];
   const load = loadOf(own, made, restores, drills);
   if (load === null) return { backup: newest, loses, takes: null, by: '' };
   const media = mediaOf(own, made, drills);

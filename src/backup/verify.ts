@@ -1,6 +1,7 @@
 import { createHash, type KeyObject } from 'node:crypto';
 import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import type { z } from 'zod';
 import { Failure } from '../failures/failure.ts';
 import type { Stack } from '../stack/stack.ts';
 import { release, type Arrived } from '../stack/stream.ts';
@@ -102,7 +103,11 @@ async function assertComplete(
   ]);
   for await (const { name } of destination.list(`${id}/`))
     if (!expected.has(name) && !(await others()).has(name))
-      throw new Failure('backup.damaged', { attempted, reason: `${name} is not in the manifest` });
+      throw new Failure('backup.damaged', {
+        attempted,
+        reason: `${name} is not in the manifest`,
+        hint: `No restore reads it. See what it is, take \`${destination.place}/${name}\` away, and verify again.`,
+      });
 }
 
 /** Reads an object to its end. @throws Failure `backup.damaged` when it is not what was stored */
@@ -175,15 +180,17 @@ export async function* openedWhole(
   try {
     content = yield* opened(chunks(), keyOf);
   } catch (error) {
+    if (!(error instanceof Failure)) throw error;
     // Whom it is for stands in its header, which may be what was changed.
-    if (error instanceof Failure && error.id === 'backup.no-key') await hashOf(destination, object.name, object.stored, signal);
+    if (error.id === 'backup.no-key') await hashOf(destination, object.name, object.stored, signal);
+    if (error.id === 'backup.damaged') throw changed(destination, object.name, error.reason);
     throw error;
   }
   if (content.sha256 !== object.source.sha256) throw changed(destination, object.name);
 }
 
-const changed = (destination: Destination, name: string): Failure =>
-  new Failure('backup.damaged', { attempted: `verify ${name} in ${destination.name}`, reason: 'its content is not what was stored' });
+const changed = (destination: Destination, name: string, reason = 'its content is not what was stored'): Failure =>
+  new Failure('backup.damaged', { attempted: `verify ${name} in ${destination.name}`, reason });
 
 /** @throws Failure `backup.not-found` without a manifest, `backup.damaged`, `backup.foreign` */
 export async function readManifest(destination: Destination, id: string, signer: KeyObject): Promise<{ manifest: Manifest; text: string }> {
@@ -201,7 +208,8 @@ export async function readManifest(destination: Destination, id: string, signer:
 export async function readProof(destination: Destination, id: string, signer: KeyObject, manifest: string): Promise<Proof | null> {
   const name = `${id}/proof.json`;
   if ((await destination.size(name)) === null) return null;
-  const proof = readRecord(await textOf(destination, name), proofShape, signer, `${name} in ${destination.name}`);
+  const hint = `It tells what was proven of the content, and nothing else. \`!backup copy ${id} --to ${destination.name}\` writes it again by what another place has; where none has it, take \`${destination.place}/${name}\` away: what is stored can be verified and restored without it, compared with what the database held it cannot be.`;
+  const proof = await recordOf(destination, name, proofShape, signer, hint);
   return proof.id === id && proof.manifest === createHash('sha256').update(manifest).digest('hex') ? proof : null;
 }
 
@@ -217,9 +225,27 @@ export async function readObjectProof(
 ): Promise<ObjectProof | null> {
   const name = objectProofOf(id);
   if ((await destination.size(name)) === null) return null;
-  const proof = readRecord(await textOf(destination, name), objectProofShape, signer, `${name} in ${destination.name}`);
+  const hint = `It is a note of an earlier check, which no restore reads. Take \`${destination.place}/${name}\` away, and verify again: no more is to be done about it.`;
+  const proof = await recordOf(destination, name, objectProofShape, signer, hint);
   const isOfThis = proof.id === id && proof.manifest === createHash('sha256').update(manifest).digest('hex');
   return isOfThis && proof.destination === destination.name ? proof : null;
+}
+
+/** A record beside a manifest. @param hint what to do about one that is not what this Steward wrote */
+async function recordOf<T extends Proof | ObjectProof>(
+  destination: Destination,
+  name: string,
+  shape: z.ZodType<T>,
+  signer: KeyObject,
+  hint: string,
+): Promise<T> {
+  try {
+    return readRecord(await textOf(destination, name), shape, signer, `${name} in ${destination.name}`);
+  } catch (error) {
+    if (!(error instanceof Failure) || (error.id !== 'backup.damaged' && error.id !== 'backup.foreign')) throw error;
+    const { id, attempted, reason } = error;
+    throw new Failure(id, { ...(attempted === undefined ? {} : { attempted }), reason, hint, cause: error });
+  }
 }
 
 async function textOf(destination: Destination, name: string): Promise<string> {

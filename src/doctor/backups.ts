@@ -39,7 +39,7 @@ export function lookAtBackups(
   }
   const age = now - dataAt(newest);
   const copies = rows.filter(({ id }) => id === newest.id);
-  const safety = destinations < 2 ? '' : isSafe(copies) ? '; safe' : `; not safe: \`backup copy ${newest.id}\` takes it to a second place`;
+  const safety = destinations < 2 ? '' : isSafe(copies) ? '; safe' : `; not safe: proven in ${newest.destination} alone`;
   const what = engine === null ? 'the newest proven backup' : `the newest backup of all but the database, which ${engine} holds`;
   const detail = `${what}, ${newest.id} in ${newest.destination}, is ${showDuration(Math.max(0, age))} old${engine === null ? safety : ''}`;
   if (age >= tooLate) return fail(detail, fix);

@@ -285,7 +285,7 @@ export const failureTable = {
   ),
   'backup.object-too-large': failed(
     'What is to be stored is larger than the place takes as one object.',
-    'A database of that size is for pgBackRest or Barman (`backup.database`); a folder takes a dump of any size: `--to` names one.',
+    'A database of that size is for pgBackRest or Barman (`backup.database`); a folder among `backup.destinations` takes a dump of any size.',
   ),
   'backup.destination-failed': failed('The place for backups cannot be used.', 'Is it mounted, and may Steward write there?', true),
   'backup.source-failed': failed(

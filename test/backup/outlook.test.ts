@@ -51,6 +51,14 @@ describe('what a restore now would come to', () => {
       'the proof of b, 6.0 GB of media at 10.0 MB/s',
     ],
     [
+      'with media of the newest one that ended well, where the one that would be taken did not, such as in one place of two',
+      [row('c', 6)],
+      [made('b', { mediaBytes: 6e9 })],
+      [],
+      'A restore now would take 24 min and lose 6 h.',
+      'the proof of b, 6.0 GB of media at 10.0 MB/s',
+    ],
+    [
       'from the newest proven one',
       [row('c', 1, 2), row('b', 30)],
       [made('c'), made('b')],

@@ -303,7 +303,15 @@ describe('list, info and verify', () => {
       const changed = Buffer.from(content);
       changed[changed.length >> 1] = (changed[changed.length >> 1] ?? 0) ^ 1;
       writeFileSync(path, changed);
-      expect({ file, ...(await steward(`backup verify ${first}`)) }).toMatchObject({ file, outcome: 'failed', errorId: 'backup.damaged' });
+      const found = await steward(`backup verify ${first}`);
+      expect({ file, ...found }).toMatchObject({ file, outcome: 'failed', errorId: 'backup.damaged' });
+      expect(JSON.stringify(found.parts)).toContain(file);
+      // Nothing of it was read: what was found is not over.
+      if (file.endsWith('.age')) {
+        const quick = await steward(`backup verify ${first} --level 0`);
+        expect(quick).toMatchObject({ outcome: 'done' });
+        expect(JSON.stringify(quick.parts)).toContain('nothing was read');
+      }
       expect(core.store.database.prepare('SELECT object_level FROM backups WHERE id = ?').get(first)).toMatchObject({ object_level: null });
       writeFileSync(path, content);
     }
@@ -320,7 +328,9 @@ describe('list, info and verify', () => {
     writeFileSync(path, content, { mode: 0o600 });
     const extra = join(disk, first, 'database/more.age');
     writeFileSync(extra, 'x');
-    expect(await steward(`backup verify ${first} --level 0`)).toMatchObject({ errorId: 'backup.damaged' });
+    const added = await steward(`backup verify ${first} --level 0`);
+    expect(added).toMatchObject({ errorId: 'backup.damaged' });
+    expect(JSON.stringify(added.parts.at(-1))).toContain(extra);
     rmSync(extra);
     expect(await steward(`backup verify ${first}`)).toMatchObject({ outcome: 'done' });
     expect(await steward(`backup verify ${first} --level 0`)).toMatchObject({ outcome: 'done' });

@@ -366,6 +366,9 @@ describe('a destination that fails', () => {
     const reply = await steward('backup create');
     expect(reply).toMatchObject({ outcome: 'failed', errorId: 'backup.not-everywhere' });
     expect(reply.said).toContain(`cloud: s3://${bucket} takes objects of 336 GB at most`);
+    // It is as large the next time.
+    expect(reply.said).toContain('pgBackRest or Barman');
+    expect(reply.said).not.toContain('backup copy');
     expect(proxy.requests.slice(sent).filter(({ method }) => method === 'PUT' || method === 'POST')).toEqual([]);
     putAgain();
     const id = idsIn(disk).at(-1) ?? '';
@@ -499,9 +502,44 @@ describe('backup copy', () => {
     const [one, other] = manifestOf(cloud, id).objects.map(({ name }) => join(cloud, name));
     writeFileSync(one ?? '', readFileSync(one ?? '').subarray(1));
     rmSync(other ?? '');
-    expect(await steward(`backup verify ${id} --from cloud`)).toMatchObject({ outcome: 'failed' });
+    for (const line of [`backup verify ${id} --from cloud`, `backup verify ${id}`]) {
+      const found = await steward(line);
+      expect(found).toMatchObject({ outcome: 'failed' });
+      expect(found.said).toContain(`Restore from disk; `);
+      expect(found.said).toContain(`backup copy ${id} --to cloud`);
+    }
     expect(await steward(`backup copy ${id} --to cloud`)).toMatchObject({ outcome: 'done', result: { objects: 2, safe: true } });
     assertWhole(cloud, id);
+    expect(await steward(`backup verify ${id} --from cloud`)).toMatchObject({ outcome: 'done' });
+  });
+
+  test('of one whose proof of the content was changed it writes what another place has; without one nothing counts as proven', async () => {
+    const at = (place: string): string => join(place, id, 'proof.json');
+    const [held, ofDisk] = [readFileSync(at(cloud), 'utf8'), readFileSync(at(disk), 'utf8')];
+    const spoil = (place: string, text: string): void => {
+      writeFileSync(at(place), text.replace('"level": 3', '"level": 4'));
+    };
+    for (const [place, text] of [
+      [cloud, held],
+      [disk, ofDisk],
+    ] as const) {
+      spoil(place, text);
+      const found = await steward(`backup verify ${id} --from ${place === cloud ? 'cloud' : 'disk'}`);
+      expect(found).toMatchObject({ outcome: 'failed', errorId: 'backup.damaged' });
+      expect(found.said).toContain(`backup copy ${id} --to ${place === cloud ? 'cloud' : 'disk'}`);
+    }
+    expect(await steward(`backup copy ${id} --to cloud`)).toMatchObject({ outcome: 'failed', errorId: 'backup.damaged' });
+    const rows = core.store.database.prepare('SELECT object_level AS level FROM backups WHERE id = ?').all(id);
+    expect(rows.map(({ level }) => level)).toEqual([null, null]);
+
+    writeFileSync(at(disk), ofDisk);
+    expect(await steward(`backup verify ${id} --from disk`)).toMatchObject({ outcome: 'done' });
+    expect(await steward(`backup copy ${id} --to cloud`)).toMatchObject({ outcome: 'done', result: { objects: 0, safe: true } });
+    const parts = (text: string) => {
+      const { manifest, content } = JSON.parse(text) as { manifest: string; content: unknown };
+      return { manifest, content };
+    };
+    expect(parts(readFileSync(at(cloud), 'utf8'))).toEqual(parts(held));
     expect(await steward(`backup verify ${id} --from cloud`)).toMatchObject({ outcome: 'done' });
   });
 

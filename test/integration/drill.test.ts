@@ -192,7 +192,10 @@ describe('on PostgreSQL', () => {
     writeFileSync(at('proof-object.json'), changed);
     for (const line of ['backup verify latest --level 0', 'backup verify latest --level 3'])
       expect(await world.steward(line)).toMatchObject({ outcome: 'failed', errorId: 'backup.damaged' });
-    expect(JSON.stringify((await world.steward('backup verify latest')).parts)).toContain('proof-object.json');
+    const [error, hint] = (await world.steward('backup verify latest')).parts.map((part) => JSON.stringify(part));
+    expect(error).toContain('proof-object.json');
+    expect(hint).toContain('no more is to be done');
+    expect(hint).toContain(at('proof-object.json'));
     // Neither tells of it what the record says, nor is a restore of the backup kept back by it.
     expect(JSON.stringify((await world.steward('backup info latest')).parts)).not.toContain('L3, restored');
     expect(await world.steward('restore prepare latest')).toMatchObject({ outcome: 'done' });

@@ -3,6 +3,7 @@ import { isSafe, notEverywhere } from '../../backup/backups.ts';
 import { nowhere } from '../../backup/create.ts';
 import { masLeftOut } from '../../backup/mas.ts';
 import { assertSpace } from '../../backup/space.ts';
+import { Failure } from '../../failures/failure.ts';
 import { fields, text, type Line, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
 import { defineWrite } from '../define.ts';
@@ -98,7 +99,7 @@ export const backupCreate = defineWrite({
       throw notEverywhere(
         data.id,
         rows,
-        missing.map((name) => ({ name, reason: 'it has no such backup' })),
+        missing.map((name) => ({ name, failure: new Failure('backup.not-found', { reason: 'it has no such backup' }) })),
       );
     const [row] = backups.all(data.id);
     const { manifest, proof } = await backups.read(data.id, backups.destination(row.destination));

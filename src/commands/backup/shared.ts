@@ -51,6 +51,10 @@ export const objectWords: Readonly<Record<number, string>> = {
   5: 'restored, and a homeserver was started on it',
 };
 
+/** What a look at a stored backup has shown: `is what was written: L1, read and hashed`. At level 0 nothing of it was read. */
+export const objectFound = (level: number): string =>
+  level === 0 ? 'has all its objects, in their sizes: L0; nothing was read' : `is what was written: L${level}, ${objectWords[level] ?? ''}`;
+
 /** What opening a stored backup has shown. */
 export const openedShape = z.object({
   destination: z.string(),
@@ -83,10 +87,7 @@ export function openedOf(
 /** `20261122_021500 in disk is what was written: L1, read and hashed (9 objects, 1.2 MB).` */
 export function openedPart(id: string, { destination, objectLevel, missing, objects, bytes }: z.output<typeof openedShape>): Part {
   const further = missing === null ? '' : `; not further: ${missing}`;
-  return text(
-    { strong: id },
-    ` in ${destination} is what was written: L${objectLevel}, ${objectWords[objectLevel] ?? ''} (${objects} objects, ${sizeText(bytes)})${further}.`,
-  );
+  return text({ strong: id }, ` in ${destination} ${objectFound(objectLevel)} (${objects} objects, ${sizeText(bytes)})${further}.`);
 }
 
 export function levelText(level: number | null, words: Readonly<Record<number, string>>, none: string): string {

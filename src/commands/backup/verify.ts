@@ -1,12 +1,14 @@
 import { z } from 'zod';
+import { isIntact, type Backups } from '../../backup/backups.ts';
 import type { ScriptsContent } from '../../backup/scripts/content.ts';
 import { scriptsPlace, type ScriptsBackup } from '../../backup/scripts/folder.ts';
 import { asFailure, Failure } from '../../failures/failure.ts';
+import type { FailureId } from '../../failures/table.ts';
 import { fields, list, text, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
 import type { PlanItem } from '../../workflow/plan.ts';
 import { defineWrite } from '../define.ts';
-import { backupArgument, destinationArgument, objectWords, openedOf, openedPart, openedShape } from './shared.ts';
+import { backupArgument, destinationArgument, objectFound, objectWords, openedOf, openedPart, openedShape } from './shared.ts';
 import { assertOpenable, identitySecret, unlockerOf } from './unlocker.ts';
 
 type Opened = z.output<typeof openedShape>;
@@ -71,11 +73,12 @@ export const backupVerify = defineWrite({
       } catch (error) {
         signal.throwIfAborted();
         const failure = asFailure(error);
-        if (destinations.length === 1 || failure.id === 'backup.no-key' || failure.id === 'job.cancelled') throw error;
+        if (failure.id === 'backup.no-key' || failure.id === 'job.cancelled') throw error;
+        if (destinations.length === 1) throw withMend(failure, backups, id, destination);
         found.push({ destination, failure });
       }
     }
-    assertAll(id, found);
+    assertAll(id, found, backups);
     return { found };
   },
 
@@ -84,7 +87,8 @@ export const backupVerify = defineWrite({
       return resultOfScripts(await backups.scripts?.get(id), note['scripts'] as ScriptsContent | undefined);
     const found = note['found'] as Opened[] | undefined;
     // One that a crash has cut off has looked at nothing, whatever was found before it.
-    const isKnown = (each: Opened): boolean => (backups.find(id, each.destination).objectLevel ?? -1) >= each.objectLevel;
+    const isKnown = (each: Opened): boolean =>
+      each.objectLevel === 0 || (backups.find(id, each.destination).objectLevel ?? -1) >= each.objectLevel;
     return found?.length === destinations.length && found.every(isKnown) ? { id, destinations: found, checks: [] } : null;
   },
 
@@ -153,13 +157,43 @@ function resultOfScripts(backup: ScriptsBackup | null | undefined, content: Scri
 }
 
 /** @throws Failure of the first destination that has not what was written, saying what was found in each */
-function assertAll(id: string, found: readonly Found[]): void {
+function assertAll(id: string, found: readonly Found[], backups: Backups): void {
   const first = found.find((each) => 'failure' in each);
   if (first === undefined) return;
   const told = found.map((each) =>
     'failure' in each
-      ? `${each.destination}: ${each.failure.reason}`
-      : `${each.destination} is what was written, L${each.objectLevel}, ${objectWords[each.objectLevel] ?? ''}`,
+      ? `${each.destination}: ${wordsOf(each.failure, id, each.destination)}`
+      : `${each.destination} ${objectFound(each.objectLevel)}`,
   );
-  throw new Failure(first.failure.id, { attempted: `verify ${id}`, reason: told.join('; '), cause: first.failure });
+  const hints = found.flatMap((each) => ('failure' in each ? withMend(each.failure, backups, id, each.destination).hint : []));
+  throw new Failure(first.failure.id, {
+    attempted: `verify ${id}`,
+    reason: told.join('; '),
+    hint: [...new Set(hints)].join(' '),
+    cause: first.failure,
+  });
 }
+
+/** What failed, without what is said beside it. */
+function wordsOf({ attempted, reason }: Failure, id: string, destination: string): string {
+  const what = attempted?.replace(` in ${destination}`, '');
+  return what === undefined || what === `verify ${id}` ? reason : `cannot ${what}: ${reason}`;
+}
+
+/** The failure of one copy, saying how it is mended where another place has it whole. */
+function withMend(failure: Failure, backups: Backups, id: string, destination: string): Failure {
+  const sound = backups.all(id).filter((row) => row.destination !== destination && isIntact(row));
+  const isUsual = failure.hint === new Failure(failure.id).hint;
+  const [source] = sound;
+  if (source === undefined || !isUsual || !mendable.includes(failure.id)) return failure;
+  const { attempted, reason } = failure;
+  return new Failure(failure.id, {
+    ...(attempted === undefined ? {} : { attempted }),
+    reason,
+    hint: `Restore from ${source.destination}; \`!backup copy ${id} --to ${destination}\` puts what is damaged or missing there again.`,
+    cause: failure,
+  });
+}
+
+/** What `backup copy` puts right. */
+const mendable: readonly FailureId[] = ['backup.damaged', 'backup.missing', 'backup.not-found'];
