@@ -435,7 +435,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     const { homeserver: at } = config.current;
     if (at === undefined) return [];
     const { accounts, encrypted } = expectedRoom();
-    const delegation = await stack().delegation();
+    const [{ mas }, delegation] = [await stack().facts(), await stack().delegation()];
     return reattach({
       bootstrap: new Bootstrap({ url: at.url, adminUrl: at.adminUrl ?? at.url, clock, ids }),
       ids,
@@ -445,7 +445,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
       deviceId: at.deviceId ?? new DeviceStore(store).about()?.deviceId ?? 'STEWARD',
       registrationSecret: () => stack().registrationSecret(),
       provisionAgain:
-        delegation === null
+        mas === null
           ? null
           : async () => {
               await provisionAgain({ delegation, adminUrl: at.adminUrl ?? at.url, clock }, at.userId, at.accessToken);

@@ -98,7 +98,7 @@ export async function prepare(options: PrepareOptions): Promise<PreparedReport> 
     report.remarks.push(cloneRemark);
   } else await prepareFiles(options, report);
   if (parts.includes('database')) {
-    report.remarks.push(...(await assertDatabaseRoom(content.summary, stack, parts)));
+    await assertDatabaseRoom(content.summary, stack, parts);
     progress('the database is loaded');
     await prepareDatabase(options, report);
   }

@@ -9,6 +9,7 @@ export function restoreText(
 ): string {
   const { id, server, objects, epochs } = manifest;
   const role = shellWord(place.kind === 'postgres' ? place.owner : 'synapse');
+  const live = place.kind === 'postgres' ? place.name : 'synapse';
   const of = (role: string) => objects.filter((object) => object.role === role);
   const keyFile = (epoch: string): string => `epoch-${epoch}.key`;
   const open = ({ name, epoch }: { name: string; epoch: string }): string => `age -d -i ${keyFile(epoch)} ${name}`;
@@ -21,8 +22,17 @@ export function restoreText(
         ? [
             `createdb -T template0 -E UTF8 --locale=C -O ${role} synapse_restored`,
             `${open(object)} | zstd -d | pg_restore --exit-on-error --no-owner --role=${role} -d synapse_restored`,
+            '',
+            'In place of the old one, which is kept; the first line only where there is one.',
+            '',
+            rename(live, `${live}_before`),
+            rename('synapse_restored', live),
           ].join('\n')
-        : `${open(object)} | zstd -d > homeserver.db`,
+        : [
+            `${open(object)} | zstd -d > homeserver.db`,
+            '',
+            `Move the old file away, with -wal and -shm beside it, before this one goes to its place (${place.kind === 'sqlite' ? place.path : 'homeserver.db'}).`,
+          ].join('\n'),
   );
   const mas = of('mas-database').map(
     (object) => `
@@ -66,4 +76,10 @@ ${of('steward')
 
 rm ${epochs.map(({ name }) => keyFile(name)).join(' ')}
 `;
+}
+
+/** A line of the shell. */
+function rename(from: string, to: string): string {
+  const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
+  return `psql -d postgres -c ${shellWord(`ALTER DATABASE ${quoted(from)} RENAME TO ${quoted(to)}`)}`;
 }

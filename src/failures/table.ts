@@ -377,7 +377,7 @@ export const failureTable = {
   ),
   'restore.stuck': failed(
     'The homeserver is between the old data and the restored ones.',
-    'Mend what the message names, then `restore undo` in the shell; Steward tries again by itself at each start.',
+    'Mend what the message names, then `!restore undo` in the shell; Steward tries again by itself at each start.',
     true,
   ),
 

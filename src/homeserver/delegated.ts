@@ -7,7 +7,8 @@ import { readAnswer } from './bootstrap.ts';
 import { SynapseHttp } from './synapse/http.ts';
 
 export interface DelegatedOptions {
-  delegation: Delegation;
+  /** Null where Steward cannot read what the homeserver and the service share. */
+  delegation: Delegation | null;
   /** Where /_synapse answers. */
   adminUrl: string;
   clock: Clock;
@@ -32,8 +33,9 @@ const introspection = z.object({
 export async function provisionAgain({ delegation, adminUrl, clock }: DelegatedOptions, userId: string, token: Secret): Promise<void> {
   const localpart = userId.slice(1, userId.indexOf(':'));
   const attempted = `make ${userId} again`;
-  const at = new SynapseHttp({ baseUrl: adminUrl, token: delegation.secret, clock });
   try {
+    if (delegation === null) throw new Failure('homeserver.no-endpoint', { reason: 'homeserver.yaml has no secret of the service' });
+    const at = new SynapseHttp({ baseUrl: adminUrl, token: delegation.secret, clock });
     const known = await introspect(delegation, token);
     if (!known.active || known.username !== localpart)
       throw new Failure('restore.not-attached', {

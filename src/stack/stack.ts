@@ -195,6 +195,12 @@ export interface StagedFile {
   live: 'same' | 'other' | 'none';
 }
 
+/** One that is held aside for a restore, beside what is at its place now. */
+export interface HeldFile extends StagedFile {
+  /** What was live is kept for it: it is in place. */
+  isReplaced: boolean;
+}
+
 /** Room on a disk. */
 export interface Space {
   /** A folder on it, or a server of a database. */
@@ -258,6 +264,8 @@ export interface RestorePlace {
   stageFile(id: string, path: string, content: Buffer): Promise<StagedFile>;
   /** One file that was unpacked. */
   readStaged(id: string, path: string): Promise<Buffer | null>;
+  /** All that is held aside of files, as it compares now. */
+  heldFiles(id: string): Promise<HeldFile[]>;
   /** Puts the unpacked files in the place of the homeserver's, keeping those; or back. */
   swapFiles(id: string, direction: Direction): Promise<void>;
   /** Removes all files and media that this restore has aside, not what is live. */

@@ -223,7 +223,7 @@ describe('by hand', () => {
     expect(existsSync(join(place, `epoch-${month}.key`))).toBe(false);
   });
 
-  test('RESTORE.txt in the backup does the same', async () => {
+  test('RESTORE.txt in the backup does the same, and puts it in place', async () => {
     await sql(postgres.superuser, 'DROP DATABASE IF EXISTS synapse_restored');
     const place = join(dir, 'by-text');
     spawnSync('cp', ['-r', disk, place]);
@@ -231,11 +231,12 @@ describe('by hand', () => {
     mkdirSync(join(place, 'media_store'));
     const typed = readFileSync(join(place, first, 'RESTORE.txt'), 'utf8')
       .split('\n')
-      .filter((line) => /^(age|createdb|mkdir|rm) /.test(line));
+      .filter((line) => /^(age|createdb|mkdir|psql|rm) /.test(line));
     const env = { PGHOST: postgres.host, PGPORT: String(postgres.port), PGUSER: 'postgres', PGPASSWORD: postgres.superuser.password };
     await run(['bash', '-e', '-o', 'pipefail', '-c', `cd ${place}\n${typed.join('\n')}`], { env });
-    expect(await oracle('synapse_restored')).toBe(await oracle('synapse'));
-    await sql(postgres.superuser, 'DROP DATABASE synapse_restored');
+    expect(await oracle('synapse')).toBe(await oracle('synapse_before'));
+    await sql(postgres.superuser, 'DROP DATABASE synapse');
+    await sql(postgres.superuser, 'ALTER DATABASE synapse_before RENAME TO synapse');
   });
 });
 

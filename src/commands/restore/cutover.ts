@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { fields, list, text, type Part } from '../../reply/parts.ts';
+import { hintLine } from '../../reply/reply.ts';
 import { defineWrite } from '../define.ts';
 import { assertMaySwap, attachedIn, attachedLine, followUps, lossLine, restoreArgument, settled } from './shared.ts';
 
@@ -17,6 +18,7 @@ export const restoreCutover = defineWrite({
   result: z.object({
     id: z.string(),
     backup: z.string(),
+    parts: z.array(z.string()),
     databaseAt: z.string(),
     downtimeSeconds: z.number(),
     files: z.array(z.string()),
@@ -33,15 +35,16 @@ export const restoreCutover = defineWrite({
     const report = row.report;
     const since = report?.databaseAt ?? row.startedAt;
     const components = (await ctx.stack.components()).map(({ name }) => name);
+    const changed = (await ctx.stack.restores.heldFiles(row.id)).filter(({ live }) => live !== 'same').map(({ path }) => path);
     const withDatabase = row.parts.includes('database');
     return {
       targets: [{ id: `restore ${row.id}` }, { id: `backup ${row.backup}` }],
       changes: [
-        [`stop ${components.join(', ')}, and start again on the data of `, { time: since }],
+        [`stop ${components.join(', ')}, and start again`, ...(withDatabase ? [' on the data of ', { time: since }] : [])],
         [`put in place: ${row.parts.join(', ')}`],
-        ...(report === null || report.files.length === 0 ? [] : [[`replace ${report.files.join(', ')}`]]),
-        ...(report === null ? [] : report.remarks.map((remark) => [remark])),
+        ...(changed.length === 0 ? [] : [[`replace ${changed.join(', ')}`]]),
       ],
+      ...(report === null || report.remarks.length === 0 ? {} : { preview: report.remarks.map(hintLine) }),
       ...(withDatabase ? { permanent: [lossLine(await restores.loss(row), since)] } : {}),
       undo: `restore undo ${row.id}`,
       data: { id: row.id },
@@ -59,12 +62,13 @@ export const restoreCutover = defineWrite({
     return {
       id: row.id,
       backup: row.backup,
+      parts: [...row.parts],
       databaseAt: new Date(row.report?.databaseAt ?? row.startedAt).toISOString(),
       downtimeSeconds: Math.round((row.downtime ?? 0) / 10) / 100,
-      files: [...(row.report?.files ?? [])],
+      files: (await stack.restores.heldFiles(row.id)).filter(({ isReplaced }) => isReplaced).map(({ path }) => path),
       proven: typeof note['proven'] === 'string' ? note['proven'] : '',
       attached: attachedIn(note),
-      delegated: (await stack.delegation()) !== null,
+      delegated: (await stack.facts()).mas !== null,
     };
   },
 
@@ -76,7 +80,7 @@ export const restoreCutover = defineWrite({
       ['replaced', result.files.length === 0 ? undefined : [{ code: result.files.join(' ') }]],
     ),
     ...attachedLine(result.attached),
-    list(followUps(result.delegated)),
+    ...(result.parts.includes('database') ? [list(followUps(result.delegated))] : []),
     text(
       'What was live is kept: ',
       { command: `restore undo ${result.id}` },

@@ -38,5 +38,7 @@ export const restoreFinish = defineWrite({
     return { id: row.id, removed: data.isLive ? ('old data' as const) : ('loaded copy' as const) };
   },
 
-  reply: (result): Part[] => [text({ strong: 'Finished' }, ` the restore ${result.id}: the ${result.removed} are gone.`)],
+  reply: (result): Part[] => [
+    text({ strong: 'Finished' }, ` the restore ${result.id}: the ${result.removed} ${result.removed === 'old data' ? 'are' : 'is'} gone.`),
+  ],
 });

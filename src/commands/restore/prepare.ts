@@ -2,11 +2,13 @@ import { z } from 'zod';
 import { fromFirst } from '../../backup/places.ts';
 import type { Destination } from '../../backup/destinations/destination.ts';
 import { neverProven } from '../../backup/prepare.ts';
+import { stateWords } from '../../backup/restores.ts';
 import { scriptsPlace } from '../../backup/scripts/folder.ts';
 import { cloneRemark } from '../../backup/clone.ts';
 import { Failure } from '../../failures/failure.ts';
 import type { RestorePart } from '../../store/restores.ts';
 import { fields, list, text, type Part } from '../../reply/parts.ts';
+import { hintLine } from '../../reply/reply.ts';
 import { sizeText } from '../../reply/size.ts';
 import { backupArgument, destinationArgument } from '../backup/shared.ts';
 import { assertOpenable, identitySecret, unlockerOf } from '../backup/unlocker.ts';
@@ -105,8 +107,8 @@ export const restorePrepare = defineWrite({
     if (open !== null && open.state !== 'prepared' && open.state !== 'undone')
       throw new Failure('restore.state', {
         attempted: `prepare ${args.backup}`,
-        reason: `the restore ${open.id} is ${open.state}`,
-        hint: '`restore undo` or `restore finish` ends it.',
+        reason: `the restore ${open.id} is ${stateWords[open.state]}`,
+        hint: '`!restore undo` or `!restore finish` ends it.',
       });
     if (ofScripts === null) assertOpenable(ctx, `open ${args.backup}`);
     const { row, databaseAt, remarks } = await restores.check(rows, parts, args.signer ?? null, asClone);
@@ -122,9 +124,9 @@ export const restorePrepare = defineWrite({
           `${ofScripts === null ? ` from ${row.destination}` : ', which the scripts made and nobody proved,'} beside ${facts.serverName}: ${parts.join(', ')}`,
         ],
         ...(asClone ? [[cloneRemark]] : []),
-        ...remarks.map((remark) => [remark]),
-        ...(open === null ? [] : [[`remove the copy of the restore ${open.id}, which is ${open.state}`]]),
+        ...(open === null ? [] : [[`remove the copy of the restore ${open.id}, which is ${stateWords[open.state]}`]]),
       ],
+      ...(remarks.length === 0 ? {} : { preview: remarks.map(hintLine) }),
       data: {
         backup: row.id,
         destinations: [row.destination, ...rows.map(({ destination }) => destination).filter((name) => name !== row.destination)],
@@ -193,7 +195,7 @@ export const restorePrepare = defineWrite({
       ['media that nobody has', result.mediaMissing === 0 ? undefined : [String(result.mediaMissing)]],
       ['files that change', result.files.length === 0 ? undefined : [{ code: result.files.join(' ') }]],
     ),
-    ...(result.remarks.length === 0 ? [] : [list(result.remarks.map((remark) => [remark]))]),
+    ...(result.remarks.length === 0 ? [] : [list(result.remarks.map(hintLine))]),
     text(
       'Put it in place with ',
       { command: `restore cutover ${result.id}` },

@@ -59,7 +59,7 @@ export function count(n: number, noun: string): string {
   return `${n} ${noun}${n === 1 ? '' : 's'}`;
 }
 
-/** @param delegated whether Matrix Authentication Service has the accounts */
+/** What people meet after the database is of an earlier time. @param delegated whether Matrix Authentication Service has the accounts */
 export function followUps(delegated: boolean): readonly Line[] {
   const clear = 'Clients that show nothing new want “clear cache and reload”.';
   return [

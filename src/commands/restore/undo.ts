@@ -17,7 +17,13 @@ export const restoreUndo = defineWrite({
   lock: 'restore',
   bulk: false,
   args: z.strictObject({ restore: restoreArgument }),
-  result: z.object({ id: z.string(), downtimeSeconds: z.number(), attached: z.array(z.string()), delegated: z.boolean() }),
+  result: z.object({
+    id: z.string(),
+    downtimeSeconds: z.number(),
+    attached: z.array(z.string()),
+    delegated: z.boolean(),
+    parts: z.array(z.string()),
+  }),
   examples: ['restore undo latest --yes'],
 
   async plan(ctx, args) {
@@ -48,7 +54,8 @@ export const restoreUndo = defineWrite({
       id: row.id,
       downtimeSeconds: Math.round((row.downtime ?? 0) / 10) / 100,
       attached: attachedIn(note),
-      delegated: (await stack.delegation()) !== null,
+      delegated: (await stack.facts()).mas !== null,
+      parts: [...row.parts],
     };
   },
 
@@ -58,7 +65,7 @@ export const restoreUndo = defineWrite({
       ` to what was live before ${result.id}. The homeserver was away for ${result.downtimeSeconds} s, and answers.`,
     ),
     ...attachedLine(result.attached),
-    ...(result.delegated ? [text(...provisionLine)] : []),
+    ...(result.delegated && result.parts.includes('database') ? [text(...provisionLine)] : []),
     text('The restored copy is kept: ', { command: `restore finish ${result.id}` }, ' removes it.'),
   ],
 });

@@ -5,7 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import { extract, type Header } from 'tar-stream';
 import { parseDocument, type Document } from 'yaml';
 import { Failure } from '../../failures/failure.ts';
-import type { Direction, StagedFile } from '../stack.ts';
+import type { Direction, HeldFile, StagedFile } from '../stack.ts';
 import type { HostConfig } from '../mas-config.ts';
 import { told } from './space.ts';
 import { causeOf } from './tar-read.ts';
@@ -77,11 +77,13 @@ export class FileRestore {
       const none = `${aside}.none`;
       if (direction === 'in') {
         const live = await readFile(path).catch(() => null);
+        const next = join(this.#home, 'new', path);
+        const wanted = this.#wanted(path, await readFile(next), live);
+        if (live?.equals(wanted) === true) continue;
         if (live === null) await write(none, Buffer.alloc(0), { mode: 0o600, uid: 0, gid: 0 });
         // Kept once: a second run must not take what the first has put there for the old one.
         else if (!(await isThere(aside)) && !(await isThere(none))) await write(aside, live, await stat(path));
-        const next = join(this.#home, 'new', path);
-        await write(path, await readFile(next), await stat(next));
+        await write(path, wanted, await stat(next));
       } else if (await isThere(none)) {
         await rm(path, { force: true });
         await rm(none);
@@ -92,20 +94,38 @@ export class FileRestore {
     }
   }
 
+  /** Those that are held here, compared with what is live now. */
+  async held(): Promise<HeldFile[]> {
+    const found: HeldFile[] = [];
+    for (const path of await this.#list()) {
+      const live = await readFile(path).catch(() => null);
+      const isSame = live?.equals(this.#wanted(path, await readFile(join(this.#home, 'new', path)), live)) === true;
+      const aside = join(this.#home, 'old', path);
+      const isReplaced = (await isThere(aside)) || (await isThere(`${aside}.none`));
+      found.push({ path, live: live === null ? 'none' : isSame ? 'same' : 'other', isReplaced });
+    }
+    return found;
+  }
+
   async drop(): Promise<void> {
     await rm(dirname(this.#home), { recursive: true, force: true });
   }
 
   async #keep(path: string, content: Buffer, meta: Meta): Promise<StagedFile['live']> {
     const live = await readFile(path).catch(() => null);
-    if (live?.equals(content) === true) return 'same';
-    const { configFiles, mas } = this.#config;
-    const hasPlaces = configFiles.includes(path) || mas?.configFiles.includes(path) === true;
-    const wanted = hasPlaces && live !== null ? withPlacesOf(content, live) : content;
-    if (live?.equals(wanted) === true) return 'same';
+    const wanted = this.#wanted(path, content, live);
+    // What is the same now may be another at the cutover.
     await write(join(this.#home, 'new', path), wanted, live === null ? meta : await stat(path));
     await this.#add(path);
-    return live === null ? 'none' : 'other';
+    return live === null ? 'none' : live.equals(wanted) ? 'same' : 'other';
+  }
+
+  /** This content as it goes to its place, where the places that are in force stay. */
+  #wanted(path: string, content: Buffer, live: Buffer | null): Buffer {
+    if (live === null || live.equals(content)) return content;
+    const { configFiles, mas } = this.#config;
+    const hasPlaces = configFiles.includes(path) || mas?.configFiles.includes(path) === true;
+    return hasPlaces ? withPlacesOf(content, live) : content;
   }
 
   async #list(): Promise<string[]> {

@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path';
 import type { Clock } from '../../clock.ts';
-import type { Direction, LoadFormat, MediaFile, RestoreDatabases, RestorePlace, Snapshot, Space, StagedFile } from '../stack.ts';
+import type { Direction, HeldFile, LoadFormat, MediaFile, RestoreDatabases, RestorePlace, Snapshot, Space, StagedFile } from '../stack.ts';
 import type { HostConfig } from '../mas-config.ts';
 import type { Access } from './postgres.ts';
 import { FileRestore } from './restore-files.ts';
@@ -82,6 +82,10 @@ export class HostRestores implements RestorePlace {
 
   async swapFiles(id: string, direction: Direction): Promise<void> {
     await (await this.#files(id)).swap(direction);
+  }
+
+  async heldFiles(id: string): Promise<HeldFile[]> {
+    return (await this.#files(id)).held();
   }
 
   async dropFiles(id: string): Promise<void> {
