@@ -352,11 +352,14 @@ export class Restores {
       await restores.swapFiles(id, 'out');
       step('back:swap');
       if (row.parts.includes('database')) await restores.swapDatabase(id, 'out');
-      step('back:start');
-      this.#options.forgetPast();
-      await this.#startAll();
-      step('back:verify');
-      await this.#untilUp();
+      // Where no database was live before, there is nothing to start on.
+      if (!row.parts.includes('database') || (await restores.databases(id)).live) {
+        step('back:start');
+        this.#options.forgetPast();
+        await this.#startAll();
+        step('back:verify');
+        await this.#untilUp();
+      }
     } catch (error) {
       throw new Failure('restore.stuck', { attempted, reason: reasonOf(error), cause: error });
     }

@@ -10,5 +10,7 @@ export function withPowers(found: Finding, capabilities: readonly Capability[], 
   const lacking = capabilities.filter(({ name, granted }) => needs.includes(name) && !granted);
   if (found.state !== 'ok' || lacking.length === 0) return found;
   const without = lacking.map(({ name, missing }) => `for ${name}: ${missing.join(', ')}`).join('; ');
-  return warn(`${found.detail}; ${without}`, lacking.flatMap(({ grant }) => grant.map((line) => `\`${line}\``)).join(' '));
+  const grants = lacking.flatMap(({ grant }) => grant.map((line) => `\`${line}\``)).join(' ');
+  // What cannot be reached is no matter of rights.
+  return warn(`${found.detail}; ${without}`, grants === '' ? 'Is it running and there? `!server config` shows where it is.' : grants);
 }

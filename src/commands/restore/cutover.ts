@@ -24,6 +24,7 @@ export const restoreCutover = defineWrite({
     files: z.array(z.string()),
     proven: z.string(),
     attached: z.array(z.string()),
+    canUndo: z.boolean().describe('Something was live before, and is kept.'),
     delegated: z.boolean().describe('Matrix Authentication Service has the accounts.'),
   }),
   examples: ['restore cutover latest'],
@@ -46,7 +47,7 @@ export const restoreCutover = defineWrite({
       ],
       ...(report === null || report.remarks.length === 0 ? {} : { preview: report.remarks.map(hintLine) }),
       ...(withDatabase ? { permanent: [lossLine(await restores.loss(row), since)] } : {}),
-      undo: `restore undo ${row.id}`,
+      ...(withDatabase && !(await ctx.stack.restores.databases(row.id)).live ? {} : { undo: `restore undo ${row.id}` }),
       data: { id: row.id },
     };
   },
@@ -58,7 +59,9 @@ export const restoreCutover = defineWrite({
   async readBack({ restores, stack }, data, note) {
     const row = await settled(restores, data.id);
     if (row.state !== 'live') return null;
-    if (row.parts.includes('database') && (await stack.restores.databases(row.id)).prepared) return null;
+    const { prepared, kept } = await stack.restores.databases(row.id);
+    const withDatabase = row.parts.includes('database');
+    if (withDatabase && prepared) return null;
     return {
       id: row.id,
       backup: row.backup,
@@ -68,6 +71,7 @@ export const restoreCutover = defineWrite({
       files: (await stack.restores.heldFiles(row.id)).filter(({ isReplaced }) => isReplaced).map(({ path }) => path),
       proven: typeof note['proven'] === 'string' ? note['proven'] : '',
       attached: attachedIn(note),
+      canUndo: kept || !withDatabase,
       delegated: (await stack.facts()).mas !== null,
     };
   },
@@ -81,12 +85,14 @@ export const restoreCutover = defineWrite({
     ),
     ...attachedLine(result.attached),
     ...(result.parts.includes('database') ? [list(followUps(result.delegated))] : []),
-    text(
-      'What was live is kept: ',
-      { command: `restore undo ${result.id}` },
-      ' goes back, ',
-      { command: `restore finish ${result.id}` },
-      ' removes it.',
-    ),
+    result.canUndo
+      ? text(
+          'What was live is kept: ',
+          { command: `restore undo ${result.id}` },
+          ' goes back, ',
+          { command: `restore finish ${result.id}` },
+          ' removes it.',
+        )
+      : text('No database was live before: there is none to go back to. ', { command: `restore finish ${result.id}` }, ' ends it.'),
   ],
 });

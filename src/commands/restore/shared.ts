@@ -36,7 +36,7 @@ export async function assertMaySwap({ stack }: CommandContext, parts: readonly R
     throw new Failure('stack.not-granted', {
       attempted: 'restore the database',
       reason: restore.missing.join('; '),
-      hint: restore.grant.join('\n'),
+      ...(restore.grant.length === 0 ? {} : { hint: restore.grant.join('\n') }),
     });
 }
 
@@ -46,7 +46,7 @@ export function lossLine(loss: Loss | null, since: number): Line {
     loss === null
       ? 'what was written'
       : `${count(loss.events, 'event')}, ${count(loss.users, 'new user')} and ${count(loss.media, 'new media file')}`;
-  return [`${what} since `, { time: since }, ' are lost to everybody'];
+  return [`${what} since `, { time: since }, ` ${loss === null ? 'is' : 'are'} lost to everybody`];
 }
 
 /** Waits for what a stop has cut off, where this is asked after a crash. */

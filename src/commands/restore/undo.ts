@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { Failure } from '../../failures/failure.ts';
 import { text, type Part } from '../../reply/parts.ts';
 import { defineWrite } from '../define.ts';
 import { assertMaySwap, attachedIn, attachedLine, lossLine, provisionLine, restoreArgument, settled } from './shared.ts';
@@ -30,6 +31,12 @@ export const restoreUndo = defineWrite({
     const { restores, clock } = ctx;
     const row = restores.inState(args.restore, 'undo', ['live', 'undoing', 'cutting-over']);
     await assertMaySwap(ctx, row.parts);
+    if (row.state === 'live' && row.parts.includes('database') && !(await ctx.stack.restores.databases(row.id)).kept)
+      throw new Failure('restore.state', {
+        attempted: `undo ${row.id}`,
+        reason: 'no database was live before it, so there is none to go back to',
+        hint: `\`!restore finish ${row.id}\` ends it.`,
+      });
     const since = row.cutOverAt ?? row.changedAt;
     const isLate = row.state === 'live' && clock.now() - since > soon;
     return {

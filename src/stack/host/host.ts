@@ -29,7 +29,7 @@ import { readSynapseConfig, type SynapseConfig } from '../synapse-config.ts';
 import { logsOf, missingControl, restartComponent, startComponent, statusOf, stopComponent, type ComponentSettings } from './components.ts';
 import { HostRestores } from './restore.ts';
 import { tarOfMedia } from './media.ts';
-import { connect, factsOf, majorOf, onServer, openSnapshot, powersOf, sizeOf, type Access } from './postgres.ts';
+import { connect, factsOf, maintenance, majorOf, onServer, openSnapshot, powersOf, sizeOf, type Access } from './postgres.ts';
 import { dataFolder, settingsGrant } from './restore-postgres.ts';
 import { dumpProgram, hasProgram, inLargePieces, postgresPrograms } from './programs.ts';
 import { dumpProgress } from './dump-progress.ts';
@@ -386,13 +386,21 @@ export class HostStack implements Stack {
   }
 
   /** @returns what a restore does without */
-  async #addPowers(access: Access, dump: Capability, restore: Capability): Promise<Pick<Capability, 'missing' | 'grant'>> {
+  async #addPowers(
+    access: Access,
+    dump: Capability,
+    restore: Capability,
+    at = access.name,
+  ): Promise<Pick<Capability, 'missing' | 'grant'>> {
     let client;
     try {
-      client = await connect(access);
+      client = await connect({ ...access, name: at });
     } catch (error) {
       const reason = (error as Failure).reason;
       Object.assign(dump, { missing: [...dump.missing, `the database cannot be reached: ${reason}`] });
+      // 3D000: there is none, as where it was dropped. It can be restored all the same.
+      if (((error as Failure).cause as { code?: string } | undefined)?.code === '3D000' && at === access.name)
+        return this.#addPowers(access, { ...dump }, restore, maintenance);
       Object.assign(restore, { missing: [`the database cannot be reached: ${reason}`] });
       return nothing;
     }

@@ -168,18 +168,23 @@ export async function factsOf(client: Client): Promise<DatabaseFacts> {
   };
 }
 
-/** What the role may do, with the GRANT for what it may not. */
+/** The database that is always there, to speak from while the live one is closed or gone. */
+export const maintenance = 'postgres';
+
+/** What the role may do to the database of this name, with the GRANT for what it may not. */
 export async function powersOf(client: Client, access: Access): Promise<Pick<Capability, 'missing' | 'grant'>[]> {
-  const [row] = await rowsOf(
-    client,
+  const { rows } = await client.query<Record<string, unknown>>(
     `SELECT rolsuper AS super, rolcreatedb AS createdb,
-       pg_has_role(current_user, datdba, 'USAGE') AS owner, pg_get_userbyid(datdba) AS owner_name,
+       pg_has_role(current_user, of.owner, 'USAGE') AS owner, coalesce(pg_get_userbyid(of.owner), $2) AS owner_name,
        pg_has_role(current_user, 'pg_signal_backend', 'USAGE') AS signal,
        (SELECT count(*)::int FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.relkind IN ('r', 'S') AND n.nspname !~ '^pg_|^information_schema$'
           AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))) AS hidden
-     FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database()`,
+     FROM pg_roles, (SELECT coalesce((SELECT datdba FROM pg_database WHERE datname = $1), (SELECT oid FROM pg_roles WHERE rolname = $2)) AS owner) of
+     WHERE rolname = current_user`,
+    [access.name, access.owner],
   );
+  const [row] = rows;
   const role = identifier(access.user);
   const isSuper = row?.['super'] === true;
   const hidden = Number(row?.['hidden']);

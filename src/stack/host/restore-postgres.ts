@@ -5,12 +5,10 @@ import type { Clock } from '../../clock.ts';
 import { Failure } from '../../failures/failure.ts';
 import type { Direction, LoadFormat, RestoreDatabases, Snapshot, Space } from '../stack.ts';
 import { feedDecompressed } from './feed.ts';
-import { connect, identifier, majorOf, openSnapshot, rowsOf, type Access } from './postgres.ts';
+import { connect, identifier, maintenance, majorOf, openSnapshot, rowsOf, type Access } from './postgres.ts';
 import { dumpProgram } from './programs.ts';
 import { freeAt, isOwnAddress, keepingFree } from './space.ts';
 
-/** The database that is always there, to speak from while the live one is closed. */
-const maintenance = 'postgres';
 /** PostgreSQL cuts names off after 63 bytes. */
 const nameAtMost = 35;
 /** Bytes that a load leaves free: a server that finds no room for its log ends, and the live database with it. */
