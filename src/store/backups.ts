@@ -116,9 +116,16 @@ export class BackupStore {
     this.#run('UPDATE backups SET pinned = ? WHERE id = ? AND destination = ?', pinned ? 1 : 0, id, destination);
   }
 
-  /** Takes back what a backup that was not finished has written here. */
+  /** Takes back what a backup that was not finished has written here: the media that it alone had are looked for by the next, however old they are. */
   forget(id: string, destination: string): void {
     this.transaction(() => {
+      // Where it is not known up to when all are held, all are looked at.
+      this.#run(
+        `INSERT OR REPLACE INTO media_faults SELECT destination, media_id, 'missing' FROM media_files
+          WHERE pack IN (SELECT id FROM media_packs WHERE destination = ? AND backup = ?) AND destination IN (SELECT destination FROM media_until)`,
+        destination,
+        id,
+      );
       this.#run('DELETE FROM media_files WHERE pack IN (SELECT id FROM media_packs WHERE destination = ? AND backup = ?)', destination, id);
       this.#run('DELETE FROM media_packs WHERE destination = ? AND backup = ?', destination, id);
       this.#run('DELETE FROM backups WHERE id = ? AND destination = ?', id, destination);

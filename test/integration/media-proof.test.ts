@@ -227,49 +227,60 @@ test('where a destination has none, all are compared as they are copied', async 
   expect(await create()).toMatchObject({ newMedia: 0, mediaChecked: 2, contentLevel: 4 });
 });
 
-test('killed after any commit of a backup that finds a pack gone, the next one holds all media again, however old they are', async () => {
-  await upload('newest');
-  await create(' --to disk');
-  const ids = (): string[] => readdirSync(places.disk).filter((name) => /^\d/.test(name));
-  const wanted = readdirSync(join(synapse.mediaPath, 'local_content'), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => relative(synapse.mediaPath, join(entry.parentPath, entry.name)))
-    .sort();
-  expect(wanted.length).toBeGreaterThan(2);
-  core.close();
-  const before = join(dir, 'before');
-  for (const name of ['data', 'disk']) cpSync(join(dir, name), join(before, name), { recursive: true });
-  const shell = async (at: string): Promise<number | null> => {
-    const words = ['backup', 'create', '--to', 'disk', '--config', join(dir, 'steward.yaml')];
-    const args = ['--disable-warning=ExperimentalWarning', resolve(import.meta.dirname, '../../src/main.ts'), ...words];
-    const [status] = (await once(
-      spawn(process.execPath, args, { env: { ...process.env, STEWARD_CRASH_AT: at }, stdio: 'ignore' }),
-      'close',
-    )) as [number | null];
-    return status;
-  };
-  /** By the programs that one would type. */
-  const held = async (): Promise<string[]> => {
-    const newest = join(places.disk, ids().sort().at(-1) ?? '');
-    const { objects } = JSON.parse(readFileSync(join(newest, 'manifest.json'), 'utf8')) as { objects: { role: string; name: string }[] };
-    const packs = objects.filter(({ role }) => role === 'media').map(({ name }) => join(places.disk, name));
-    const open = `age -d -i '${join(dir, 'my.key')}' '${newest}'/keys/epoch-*.age > '${join(dir, 'epoch.key')}'`;
-    const read = packs.map((pack) => `age -d -i '${join(dir, 'epoch.key')}' '${pack}' | tar -t`);
-    return (await run(['bash', '-e', '-o', 'pipefail', '-c', [open, ...read].join('\n')])).trim().split('\n').sort();
-  };
-  let killed = 0;
-  for (let commit = 1; commit < 60; commit += 1) {
-    for (const name of ['data', 'disk']) {
-      rmSync(join(dir, name), { recursive: true });
-      cpSync(join(before, name), join(dir, name), { recursive: true });
+test.each(['a pack gone', 'a file back'])(
+  'killed after any commit of a backup that finds %s, the next one holds all media, however old they are',
+  async (found) => {
+    for (const content of ['one', 'two']) await upload(`${found}, ${content}`);
+    const back = await upload(found);
+    const content = readFileSync(fileOf(back));
+    rmSync(fileOf(back));
+    await create(' --to disk');
+    // Far before what a run looks at again.
+    inSynapse('UPDATE local_media_repository SET created_ts = created_ts - ?', 2 * month);
+    await upload(`${found}, of today`);
+    await create(' --to disk');
+    writeFileSync(fileOf(back), content);
+    const ids = (): string[] => readdirSync(places.disk).filter((name) => /^\d/.test(name));
+    const wanted = readdirSync(join(synapse.mediaPath, 'local_content'), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => relative(synapse.mediaPath, join(entry.parentPath, entry.name)))
+      .sort();
+    expect(wanted.length).toBeGreaterThan(2);
+    core.close();
+    const before = join(dir, 'before');
+    rmSync(before, { recursive: true, force: true });
+    for (const name of ['data', 'disk']) cpSync(join(dir, name), join(before, name), { recursive: true });
+    const shell = async (at: string): Promise<number | null> => {
+      const words = ['backup', 'create', '--to', 'disk', '--config', join(dir, 'steward.yaml')];
+      const args = ['--disable-warning=ExperimentalWarning', resolve(import.meta.dirname, '../../src/main.ts'), ...words];
+      const [status] = (await once(
+        spawn(process.execPath, args, { env: { ...process.env, STEWARD_CRASH_AT: at }, stdio: 'ignore' }),
+        'close',
+      )) as [number | null];
+      return status;
+    };
+    /** By the programs that one would type. */
+    const held = async (): Promise<string[]> => {
+      const newest = join(places.disk, ids().sort().at(-1) ?? '');
+      const { objects } = JSON.parse(readFileSync(join(newest, 'manifest.json'), 'utf8')) as { objects: { role: string; name: string }[] };
+      const packs = objects.filter(({ role }) => role === 'media').map(({ name }) => join(places.disk, name));
+      const open = `age -d -i '${join(dir, 'my.key')}' '${newest}'/keys/epoch-*.age > '${join(dir, 'epoch.key')}'`;
+      const read = packs.map((pack) => `age -d -i '${join(dir, 'epoch.key')}' '${pack}' | tar -t`);
+      return (await run(['bash', '-e', '-o', 'pipefail', '-c', [open, ...read].join('\n')])).trim().split('\n').sort();
+    };
+    let killed = 0;
+    for (let commit = 1; commit < 60; commit += 1) {
+      for (const name of ['data', 'disk']) {
+        rmSync(join(dir, name), { recursive: true });
+        cpSync(join(before, name), join(dir, name), { recursive: true });
+      }
+      if (found === 'a pack gone') rmSync(join(places.disk, packsIn(places.disk)[0] ?? ''));
+      if ((await shell(`after:${commit}`)) === 0) break;
+      killed += 1;
+      expect(await shell('')).toBe(0);
+      expect({ commit, held: await held() }).toEqual({ commit, held: wanted });
     }
-    // Of old media alone: what is lost beside it would be seen by the next run as well.
-    rmSync(join(places.disk, packsIn(places.disk)[0] ?? ''));
-    if ((await shell(`after:${commit}`)) === 0) break;
-    killed += 1;
-    expect(await shell('')).toBe(0);
-    expect({ commit, held: await held() }).toEqual({ commit, held: wanted });
-  }
-  expect(killed).toBeGreaterThan(4);
-  core = await openCore(new Reloadable(join(dir, 'steward.yaml'), {}), silentLog);
-});
+    expect(killed).toBeGreaterThan(4);
+    core = await openCore(new Reloadable(join(dir, 'steward.yaml'), {}), silentLog);
+  },
+);
