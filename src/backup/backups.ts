@@ -7,7 +7,7 @@ import type { BackupRow, BackupStore } from '../store/backups.ts';
 import type { RestorePart } from '../store/restores.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { BackupContent, ContentSummary } from './content.ts';
-import { copyBackup, objectsOf } from './copy.ts';
+import { copyBackup } from './copy.ts';
 import { createBackup, hashOfText, once } from './create.ts';
 import type { Destination } from './destinations/destination.ts';
 import { DirectoryDestination } from './destinations/directory.ts';
@@ -16,14 +16,14 @@ import type { Engine } from './engines/engine.ts';
 import { engineOf, heldByEngine, type EngineSettings } from './engines/held.ts';
 import type { KeySettings } from './identities.ts';
 import { EpochKeys, signingKey } from './keys.ts';
+import { loseObjects } from './lost-objects.ts';
 import { Recipients } from './recipients.ts';
-import { publicKey, publicOf, signRecord, type Manifest, type ObjectProof, type Proof } from './manifest.ts';
+import { objectsOf, publicKey, publicOf, signRecord, type Manifest, type ObjectProof, type Proof } from './manifest.ts';
 import type { OwnPart } from './own.ts';
 import { openerOf, type Unlocker } from './opener.ts';
 import { indexLines } from './media-index.ts';
 import type { Tell } from './progress.ts';
 import { deadPacks } from './media-check.ts';
-import { dropDamaged } from './media.ts';
 import { namesInUse, removeBackups } from './prune.ts';
 import { putRescueSheet, rescueFacts, rescueText } from './rescue.ts';
 import type { Needed } from './space.ts';
@@ -349,6 +349,7 @@ export class Backups {
     const { store, clock } = this.#options;
     const { stack, ids, signal, progress } = around;
     const destination = this.destination(row.destination);
+    const lost = (name: string): Promise<void> => loseObjects([name], { destination, store, signer: this.#signer, clock });
     const started = clock.monotonic();
     try {
       const keyOf = level < 2 ? null : await openerOf((await this.read(row.id, destination)).manifest, destination, unlock);
@@ -362,7 +363,7 @@ export class Backups {
         others: () => namesInUse({ destination, store, signer: this.#signer }, new Set([row.id])),
         keyOf,
         apart: (role) => isTried(role, level),
-        damaged: (name) => dropDamaged(store, destination, name),
+        lost,
         signal,
       });
       const read = { name: 'read the objects', seconds: secondsSince(clock, started) };
@@ -380,7 +381,7 @@ export class Backups {
               ids,
               signal,
               progress,
-              damaged: (name) => dropDamaged(store, destination, name),
+              lost,
             });
       const { probed, ...found } = trial;
       const phases = [read, ...found.phases];

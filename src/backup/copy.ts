@@ -3,8 +3,8 @@ import type { Clock } from '../clock.ts';
 import { asFailure, Failure } from '../failures/failure.ts';
 import type { BackupStore } from '../store/backups.ts';
 import { hashOfText, once } from './create.ts';
-import type { Destination, Stored } from './destinations/destination.ts';
-import { signRecord, type Manifest, type Proof } from './manifest.ts';
+import type { Destination } from './destinations/destination.ts';
+import { objectsOf, signRecord, type Manifest, type Proof, type StoredAs } from './manifest.ts';
 import { removeBackups } from './prune.ts';
 import { rescueFolder, rescueSheet } from './rescue.ts';
 import { hashOf, objectProofOf, readManifest, readProof } from './verify.ts';
@@ -20,16 +20,6 @@ export interface CopyOptions {
   signal: AbortSignal;
   /** Told what is being done, in words. */
   progress: (words: string) => void;
-}
-
-interface Named {
-  name: string;
-  stored: Stored;
-}
-
-/** All that the target must have for the manifest to be true there: objects, media of earlier backups, sealed keys. */
-export function objectsOf({ objects, epochs }: Manifest): Named[] {
-  return [...objects, ...epochs.map(({ object, stored }) => ({ name: object, stored }))];
 }
 
 /**
@@ -171,7 +161,7 @@ async function assertSame(target: Destination, id: string, signer: KeyObject, te
 }
 
 /** Whether it is in the target; read to its end. */
-async function isWhole(target: Destination, { name, stored }: Named, signal: AbortSignal): Promise<boolean> {
+async function isWhole(target: Destination, { name, stored }: StoredAs, signal: AbortSignal): Promise<boolean> {
   if ((await target.size(name)) !== stored.bytes) return false;
   try {
     await hashOf(target, name, stored, signal);
@@ -183,7 +173,7 @@ async function isWhole(target: Destination, { name, stored }: Named, signal: Abo
 }
 
 /** From the first place that has it whole. @throws what the last of them, or the target, said */
-async function copyObject({ sources, target, signal }: CopyOptions, object: Named): Promise<void> {
+async function copyObject({ sources, target, signal }: CopyOptions, object: StoredAs): Promise<void> {
   let last: unknown;
   for (const source of sources) {
     signal.throwIfAborted();
@@ -200,7 +190,7 @@ async function copyObject({ sources, target, signal }: CopyOptions, object: Name
 }
 
 /** @throws Failure `backup.damaged` at the end of what is not what was stored: a put takes nothing of it then */
-async function* whole(source: Destination, { name, stored }: Named, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+async function* whole(source: Destination, { name, stored }: StoredAs, signal: AbortSignal): AsyncGenerator<Uint8Array> {
   const hash = createHash('sha256');
   for await (const chunk of source.get(name)) {
     signal.throwIfAborted();

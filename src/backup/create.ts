@@ -7,13 +7,23 @@ import { ownOutput } from '../stack/stream.ts';
 import type { BackupStore, EpochRow, PackRow } from '../store/backups.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { FileKey } from './age-payload.ts';
-import type { Destination, Stored } from './destinations/destination.ts';
+import type { Destination } from './destinations/destination.ts';
 import { FanOut, type Lost } from './fan-out.ts';
 import type { EpochKeys } from './keys.ts';
-import { publicOf, signRecord, type Manifest, type ManifestObject, type MediaChecked, type Proof } from './manifest.ts';
+import { loseObjects } from './lost-objects.ts';
+import {
+  objectsOf,
+  publicOf,
+  signRecord,
+  type Manifest,
+  type ManifestObject,
+  type MediaChecked,
+  type Proof,
+  type StoredAs,
+} from './manifest.ts';
 import { backUpMas, masLeftOut, proveMas, type SealedMas } from './mas.ts';
 import { checkAllMedia, isCheckDue } from './media-check.ts';
-import { backUpMedia, dropDamaged, type MediaRun } from './media.ts';
+import { backUpMedia, type MediaRun } from './media.ts';
 import { opened, sealInto, type SealedObject } from './object.ts';
 import { ownTar, type OwnPart } from './own.ts';
 import { tellOfDump, type Tell } from './progress.ts';
@@ -301,9 +311,8 @@ async function prove(options: CreateOptions, fan: FanOut, made: Made): Promise<v
   tell('what was stored is read again');
   await fan.each(async (destination) => {
     const { manifest } = manifests.get(destination) ?? { manifest: null };
-    const own = [...(manifest?.objects ?? []), ...(manifest?.epochs ?? []).map(({ object, stored }) => ({ name: object, stored }))];
-    for (const { name, stored } of own)
-      if (due.includes(destination) || name.startsWith(`${id}/`)) await hashStored(options, destination, { name, stored });
+    for (const object of manifest === null ? [] : objectsOf(manifest))
+      if (due.includes(destination) || object.name.startsWith(`${id}/`)) await hashStored(options, destination, object);
     store.setObject(id, destination.name, 1, clock.now());
   });
   const held = await live;
@@ -376,15 +385,11 @@ function comparedAsCopied(media: MediaRun, destinations: readonly Destination[])
 }
 
 /** @throws Failure `backup.damaged`; a pack that is, the next backup makes anew from live media */
-async function hashStored(
-  { store, signal }: CreateOptions,
-  destination: Destination,
-  object: { name: string; stored: Stored },
-): Promise<void> {
+async function hashStored(options: CreateOptions, destination: Destination, { name, stored }: StoredAs): Promise<void> {
   try {
-    await hashOf(destination, object.name, object.stored, signal);
+    await hashOf(destination, name, stored, options.signal);
   } catch (error) {
-    if (error instanceof Failure && error.id === 'backup.damaged') dropDamaged(store, destination, object.name);
+    if (error instanceof Failure && error.id === 'backup.damaged') await loseObjects([name], { ...options, destination });
     throw error;
   }
 }

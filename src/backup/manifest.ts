@@ -137,6 +137,17 @@ export type Manifest = z.output<typeof manifestShape>;
 export type ManifestObject = z.output<typeof object>;
 export type Proof = z.output<typeof proofShape>;
 
+/** What lies in a destination under a name. */
+export interface StoredAs {
+  name: string;
+  stored: z.output<typeof stored>;
+}
+
+/** All that a destination must have for a manifest to be true there: objects, media of earlier backups, sealed keys. */
+export function objectsOf({ objects, epochs }: Pick<Manifest, 'objects' | 'epochs'>): StoredAs[] {
+  return [...objects, ...epochs.map(({ object: name, stored: as }) => ({ name, stored: as }))];
+}
+
 type Signed = Record<string, unknown> & { signer: string; signature: string };
 
 /** JSON as it is stored, signed with Ed25519 over its canonical form (RFC 8785) without `signature`. */

@@ -4,6 +4,7 @@ import { ownOutput } from '../stack/stream.ts';
 import type { BackupStore, EpochRow, MediaProblem, PackRow } from '../store/backups.ts';
 import type { Destination } from './destinations/destination.ts';
 import type { FanOut } from './fan-out.ts';
+import { loseObjects, type LostObjectsOptions } from './lost-objects.ts';
 import type { MediaChecked } from './manifest.ts';
 import { hashColumn, heldRows } from './media-rows.ts';
 import { sealInto } from './object.ts';
@@ -20,11 +21,10 @@ export interface MediaResult {
   checked: MediaChecked | null;
 }
 
-export interface MediaOptions {
+export interface MediaOptions extends Omit<LostObjectsOptions, 'destination'> {
   id: string;
   fan: FanOut;
   stack: Stack;
-  store: BackupStore;
   epoch: EpochRow;
   mediaPath: string;
   /** The first version of Synapse's schema that holds hashes of media is 91. */
@@ -65,7 +65,7 @@ export interface MediaRun {
  */
 export async function backUpMedia(options: MediaOptions): Promise<MediaRun> {
   const { fan, stack, store } = options;
-  await fan.each((destination) => forgetLostPacks(destination, store));
+  await fan.each((destination) => forgetLostPacks({ ...options, destination }));
   const results = new Map(fan.left().map((destination) => [destination, emptyResult(holdsNone(store, destination))]));
   const run: Run = { ...options, results, packs: 0, read: { media: 0, bytes: 0 }, smaller: new Map() };
   const until = await newest(stack);
@@ -199,17 +199,15 @@ async function onePack(run: Run, group: readonly Destination[], first: Media, re
 export const contentPath = (id: string): string => `local_content/${id.slice(0, 2)}/${id.slice(2, 4)}/${id.slice(4)}`;
 
 /** Packs that somebody removed from the destination: their media are copied again. */
-async function forgetLostPacks(destination: Destination, store: BackupStore): Promise<void> {
-  for (const pack of store.packs(destination.name)) {
-    const [size, indexSize] = await Promise.all([destination.size(pack.name), destination.size(pack.index.name)]);
-    if (size !== pack.stored.bytes || indexSize !== pack.index.stored.bytes) store.losePack(destination.name, pack.name);
+async function forgetLostPacks(options: LostObjectsOptions): Promise<void> {
+  const { destination, store } = options;
+  const lost: string[] = [];
+  for (const { name, stored, index } of store.packs(destination.name)) {
+    const [size, indexSize] = await Promise.all([destination.size(name), destination.size(index.name)]);
+    if (size !== stored.bytes) lost.push(name);
+    if (indexSize !== index.stored.bytes) lost.push(index.name);
   }
-}
-
-/** A pack that is not what was stored, or its list: its media are new again. Of another object nothing is done. */
-export function dropDamaged(store: BackupStore, destination: Destination, object: string): void {
-  const pack = store.packs(destination.name).find(({ name, index }) => name === object || index.name === object);
-  if (pack !== undefined) store.losePack(destination.name, pack.name);
+  await loseObjects(lost, options);
 }
 
 const columns = (schemaVersion: number): string => `media_id, created_ts, media_length, ${hashColumn(schemaVersion)}`;

@@ -20,7 +20,7 @@ export interface CheckMediaOptions {
   sampleAtMost: number;
   signal: AbortSignal;
   /** Told of a pack that is not what was stored, or its list. */
-  damaged: (name: string) => void;
+  lost: (name: string) => Promise<void>;
 }
 
 export interface CheckedMedia {
@@ -63,7 +63,7 @@ export async function checkMedia(options: CheckMediaOptions): Promise<CheckedMed
     try {
       await checkPack(options, pack, list, result);
     } catch (error) {
-      if (error instanceof Failure && error.id === 'backup.damaged') options.damaged(pack.name);
+      if (error instanceof Failure && error.id === 'backup.damaged') await options.lost(pack.name);
       throw error;
     }
   }

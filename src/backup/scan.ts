@@ -2,10 +2,10 @@ import type { KeyObject } from 'node:crypto';
 import type { Clock } from '../clock.ts';
 import { Failure } from '../failures/failure.ts';
 import type { BackupStore, EpochRow, PackRow } from '../store/backups.ts';
-import { addedBytes, folderOf, objectsOf } from './copy.ts';
+import { addedBytes, folderOf } from './copy.ts';
 import { hashOfText } from './create.ts';
 import type { Destination } from './destinations/destination.ts';
-import type { Manifest, ManifestObject, Proof } from './manifest.ts';
+import { objectsOf, type Manifest, type ManifestObject, type Proof } from './manifest.ts';
 import { mediaIdOf } from './media-index.ts';
 import { readManifest, readProof, wholeObject } from './verify.ts';
 

@@ -22,7 +22,7 @@ export interface TrialOptions {
   ids: Ids;
   signal: AbortSignal;
   /** Told of a pack that is not what was stored. */
-  damaged: (name: string) => void;
+  lost: (name: string) => Promise<void>;
   /** Told what is being done, in words. */
   progress: (words: string) => void;
 }

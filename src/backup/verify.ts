@@ -9,12 +9,14 @@ import type { Destination, Stored } from './destinations/destination.ts';
 import {
   manifestShape,
   objectProofShape,
+  objectsOf,
   proofShape,
   readRecord,
   type Manifest,
   type ManifestObject,
   type ObjectProof,
   type Proof,
+  type StoredAs,
 } from './manifest.ts';
 import { opened } from './object.ts';
 import type { KeyOf } from './opener.ts';
@@ -35,8 +37,8 @@ export interface VerifyOptions {
   keyOf: KeyOf | null;
   /** Roles whose objects are opened by somebody else. */
   apart?: (role: ManifestObject['role']) => boolean;
-  /** Told of an object that is not what was stored. */
-  damaged?: (name: string) => void;
+  /** Told of an object that is not there, or not what was stored. */
+  lost: (name: string) => Promise<void>;
   signal: AbortSignal;
 }
 
@@ -49,16 +51,13 @@ const recordAtMost = 64 << 20;
  * @throws Failure `backup.missing`, `backup.damaged`, `backup.unreadable`, `backup.no-key`
  */
 export async function verifyObjects(options: VerifyOptions): Promise<{ manifest: Manifest; text: string; proof: Proof | null }> {
-  const { id, destination, signer, known, level, others, damaged } = options;
+  const { id, destination, signer, known, level, lost } = options;
   const { manifest, text } = await readManifest(destination, id, signer);
   const attempted = `verify ${id} in ${destination.name}`;
   if (known !== null && createHash('sha256').update(text).digest('hex') !== known)
     throw new Failure('backup.damaged', { attempted, reason: 'its manifest is another one than was written' });
-  const objects: { name: string; stored: Stored }[] = [
-    ...manifest.objects,
-    ...manifest.epochs.map(({ object, stored }) => ({ name: object, stored })),
-  ];
-  await assertComplete(destination, id, objects, others, attempted);
+  const objects = objectsOf(manifest);
+  await assertComplete(options, objects, attempted);
   // Its signature is checked: what it says is believed by whoever restores.
   const proof = await readProof(destination, id, signer, text);
   await readObjectProof(destination, id, signer, text);
@@ -67,14 +66,14 @@ export async function verifyObjects(options: VerifyOptions): Promise<{ manifest:
     try {
       await look(options, object, manifest);
     } catch (error) {
-      if (error instanceof Failure && error.id === 'backup.damaged') damaged?.(object.name);
+      if (error instanceof Failure && error.id === 'backup.damaged') await lost(object.name);
       throw error;
     }
   }
   return { manifest, text, proof };
 }
 
-async function look(options: VerifyOptions, object: { name: string; stored: Stored }, manifest: Manifest): Promise<void> {
+async function look(options: VerifyOptions, object: StoredAs, manifest: Manifest): Promise<void> {
   const { destination, level, apart, signal } = options;
   const full = manifest.objects.find(({ name }) => name === object.name);
   if (level < 2 || full === undefined) await hashOf(destination, object.name, object.stored, signal);
@@ -83,14 +82,13 @@ async function look(options: VerifyOptions, object: { name: string; stored: Stor
 
 /** Every object with its size, and nothing that the manifest does not know. */
 async function assertComplete(
-  destination: Destination,
-  id: string,
-  objects: readonly { name: string; stored: Stored }[],
-  others: VerifyOptions['others'],
+  { destination, id, others, lost }: VerifyOptions,
+  objects: readonly StoredAs[],
   attempted: string,
 ): Promise<void> {
   for (const { name, stored } of objects) {
     const size = await destination.size(name);
+    if (size !== stored.bytes) await lost(name);
     if (size === null) throw new Failure('backup.missing', { attempted, reason: `${name} is not there` });
     if (size !== stored.bytes) throw new Failure('backup.damaged', { attempted, reason: `${name} has ${size} bytes of ${stored.bytes}` });
   }
@@ -122,11 +120,7 @@ export async function hashOf(destination: Destination, name: string, stored: Sto
 }
 
 /** A small object. @throws Failure `backup.damaged` when it is not what was stored */
-export async function wholeObject(
-  destination: Destination,
-  { name, stored }: { name: string; stored: Stored },
-  signal: AbortSignal,
-): Promise<Buffer> {
+export async function wholeObject(destination: Destination, { name, stored }: StoredAs, signal: AbortSignal): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   await pipeline(
     destination.get(name),

@@ -108,6 +108,13 @@ const packsIn = (place: string): string[] =>
     .filter((name) => name.endsWith('.tar.age') && name.includes('/media/'))
     .sort();
 
+/** Levels of the stored object that the catalogue has of the backups in a destination whose manifests name a pack, by id. */
+function levelsOfThoseMadeOf(pack: string, name: keyof typeof places): Record<string, unknown> {
+  const rows = core.store.database.prepare("SELECT id, object_level FROM backups WHERE destination = ? AND state = 'complete'").all(name);
+  const isMadeOf = (id: string): boolean => readFileSync(join(places[name], id, 'manifest.json'), 'utf8').includes(`"${pack}"`);
+  return Object.fromEntries(rows.filter(({ id }) => isMadeOf(String(id))).map(({ id, object_level: level }) => [String(id), level]));
+}
+
 function flip(path: string): void {
   const content = readFileSync(path);
   content[content.length >> 1] = (content[content.length >> 1] ?? 0) ^ 1;
@@ -155,10 +162,17 @@ test.each(['disk', 'cloud'] as const)('a pack that has rotted in %s is named, an
   const [pack = ''] = packsIn(place);
   const path = join(place, pack);
   const held = readFileSync(path);
+  const other = name === 'disk' ? 'cloud' : 'disk';
+  const [before, elsewhere] = [levelsOfThoseMadeOf(pack, name), levelsOfThoseMadeOf(pack, other)];
+  expect(Object.values(before).filter((level) => level === 1).length).toBeGreaterThan(1);
   flip(path);
   const found = await steward('backup create --all-media');
   expect(found).toMatchObject({ outcome: 'failed', errorId: 'backup.not-everywhere' });
   expect(JSON.stringify(found.parts)).toContain('is not what was stored');
+  // Of none that is made of it a restore would be whole.
+  const now = Object.values(levelsOfThoseMadeOf(pack, name));
+  expect(now).toEqual([...Object.values(before), 1].map(() => null));
+  expect(levelsOfThoseMadeOf(pack, other)).toMatchObject(elsewhere);
   const next = await create();
   expect(packsIn(place).some((one) => one.startsWith(next.id))).toBe(true);
   expect(await steward('backup verify latest')).toMatchObject({ outcome: 'done' });
@@ -166,12 +180,16 @@ test.each(['disk', 'cloud'] as const)('a pack that has rotted in %s is named, an
 });
 
 test('one that `backup verify` finds is made anew too, and each destination is told apart', async () => {
-  const path = join(places.cloud, packsIn(places.cloud).at(-1) ?? '');
-  flip(path);
+  await create();
+  const pack = packsIn(places.cloud).at(-1) ?? '';
+  const before = levelsOfThoseMadeOf(pack, 'cloud');
+  expect(Object.values(before)).toEqual([1, 1]);
+  flip(join(places.cloud, pack));
   const reply = await steward('backup verify latest');
   expect(reply).toMatchObject({ outcome: 'failed', errorId: 'backup.damaged' });
   expect(JSON.stringify(reply.parts)).toContain('disk is what was written, L1');
   expect(JSON.stringify(reply.parts)).toContain('cloud: its content is not what was stored');
+  expect(levelsOfThoseMadeOf(pack, 'cloud')).toEqual(Object.fromEntries(Object.keys(before).map((id) => [id, null])));
   await create();
   const now = await steward('backup verify latest');
   expect(now.result).toMatchObject({
@@ -214,10 +232,12 @@ test('where a destination has none, all are compared as they are copied', async 
   const checkedAt = (): unknown[] => core.store.database.prepare('SELECT at FROM media_checks ORDER BY destination').all();
   core.store.database.prepare('UPDATE media_checks SET at = at - 1000').run();
   const [cloud, disk] = checkedAt();
+  const [one = ''] = packsIn(places.cloud);
   lose(places.cloud);
   // In the other one nobody has looked at them.
   expect(await create()).toMatchObject({ mediaChecked: null, contentLevel: 3 });
   expect(checkedAt()).toEqual([expect.not.objectContaining(cloud as object), disk]);
+  expect(Object.values(levelsOfThoseMadeOf(one, 'cloud'))).toEqual([null]);
   lose(places.cloud);
   lose(places.disk);
   expect(await create()).toMatchObject({ newMedia: 2, mediaChecked: 2, mediaRotten: [], contentLevel: 4 });
