@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, linkSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { createHash } from 'node:crypto';
 import { generateX25519Identity, identityToRecipient } from 'age-encryption';
@@ -364,4 +364,31 @@ describe('components', () => {
     await expect(stack.restart('worker', never)).rejects.toMatchObject({ id: 'stack.no-control' });
     await expect(stack.logs('other', 2)).rejects.toMatchObject({ id: 'stack.no-component' });
   });
+
+  test.each(['activating', 'reloading', 'active', 'inactive'])(
+    'a unit that is %s is stopped: none is left to start by itself',
+    async (state) => {
+      // systemd itself runs on no machine of the tests.
+      const home = mkdtempSync(join(dir, 'systemctl-'));
+      const at = join(home, 'state');
+      writeFileSync(at, state);
+      const program = `#!/bin/sh
+case $1 in
+show) echo "ActiveState=$(cat ${at})"; echo InvocationID=1 ;;
+stop) echo inactive > ${at} ;;
+esac
+`;
+      writeFileSync(join(home, 'systemctl'), program, { mode: 0o755 });
+      const components = resolve(import.meta.dirname, '../../src/stack/host/components.ts');
+      const clock = resolve(import.meta.dirname, '../../src/clock.ts');
+      const stopping = `
+      import { stopComponent } from ${JSON.stringify(components)};
+      import { systemClock } from ${JSON.stringify(clock)};
+      await stopComponent('synapse', { unit: 'matrix-synapse.service' }, systemClock, new AbortController().signal);
+    `;
+      await run([process.execPath, '--input-type=module', '-e', stopping], { env: { PATH: `${home}:${process.env['PATH'] ?? ''}` } });
+      expect(readFileSync(at, 'utf8').trim()).toBe('inactive');
+      rmSync(home, { recursive: true });
+    },
+  );
 });

@@ -78,7 +78,8 @@ export function missingControl(settings: ComponentSettings): string | null {
 
 /** Ends when it does not run any more. @throws Failure `stack.command-failed`, `stack.no-control` */
 export async function stopComponent(name: string, settings: ComponentSettings, clock: Clock, signal: AbortSignal): Promise<void> {
-  if (!(await statusOf(name, settings)).running) return;
+  // A unit that does not run may be about to start: systemd starts one again that has ended by itself.
+  if (settings.unit === undefined && !(await statusOf(name, settings)).running) return;
   const command = settings.unit === undefined ? settings.stop : ['systemctl', 'stop', settings.unit];
   if (command === undefined) throw uncontrolled(name, 'stop');
   await output(name, 'stop', command, restartBound, signal);
