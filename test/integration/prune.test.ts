@@ -185,6 +185,29 @@ test('a kill at every commit leaves what stays whole, and the next run ends it',
   expect(killed).toBeGreaterThan(6);
 });
 
+test('killed after any commit, another time of the nightly backup holds for the pruning after it too, or for neither', () => {
+  const untouched = copied();
+  const schedule = (time: string, env: Record<string, string> = {}): number | null =>
+    stewardWith(env, 'backup', 'schedule', time, 'UTC', '--prune', '--break-glass', 'this is a test').status;
+  const times = (): unknown[] =>
+    inStore((store) => store.prepare('SELECT name, expression FROM schedules ORDER BY name').all()).map((row) => ({ ...row }));
+  const both = (expression: string): unknown[] => ['backup', 'backup-prune'].map((name) => ({ name, expression }));
+  expect(schedule('02:30')).toBe(0);
+  expect(times()).toEqual(both('30 2 * * *'));
+  const reset = copied();
+  let killed = 0;
+  for (let commit = 1; commit < 60; commit += 1) {
+    const status = schedule('03:15', { STEWARD_CRASH_AT: `after:${commit}` });
+    const now = times();
+    expect([both('30 2 * * *'), both('15 3 * * *')]).toContainEqual(now);
+    reset();
+    if (status === 0) break;
+    killed += 1;
+  }
+  expect(killed).toBeGreaterThan(3);
+  untouched();
+});
+
 test('it removes what is not kept, but for media that others are made of', () => {
   const [first = '', second = '', third = ''] = made;
   const { status, out } = prune();

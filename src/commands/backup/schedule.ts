@@ -125,17 +125,19 @@ export const backupSchedule = defineWrite({
       return Promise.resolve({});
     }
     const common = { requester: requester.kind === 'shell' ? requester : { ...requester }, catchUp: 'one' as const, jitter: 0 };
-    if (id === null) schedules.add({ ...common, ...to, name: nightly, command: createCommand, tier: 'change' });
-    else schedules.change(id, { ...to, requester: common.requester });
-    const made = nightlyOf(ctx);
-    if (prune === null || made === null) return Promise.resolve({});
-    const before = schedules.find(pruning);
-    if (before !== null) schedules.remove(before.id, actorOf(ctx));
-    schedules.add(
-      { ...common, ...to, due: `after ${nightly}`, line: prune.line, name: pruning, command: pruneCommand, tier: 'destructive' },
-      { maxObjects: prune.maxObjects, jobId },
-      made.id,
-    );
+    schedules.together(() => {
+      if (id === null) schedules.add({ ...common, ...to, name: nightly, command: createCommand, tier: 'change' });
+      else schedules.change(id, { ...to, requester: common.requester });
+      const made = nightlyOf(ctx);
+      if (prune === null || made === null) return;
+      const before = schedules.find(pruning);
+      if (before !== null) schedules.remove(before.id, actorOf(ctx));
+      schedules.add(
+        { ...common, ...to, due: `after ${nightly}`, line: prune.line, name: pruning, command: pruneCommand, tier: 'destructive' },
+        { maxObjects: prune.maxObjects, jobId },
+        made.id,
+      );
+    });
     return Promise.resolve({});
   },
 

@@ -84,6 +84,11 @@ export class Schedules {
     return next + jitterOf(schedule, next);
   }
 
+  /** Changes that belong together, all or none of them. */
+  together(work: () => void): void {
+    this.#store.transaction(work);
+  }
+
   /**
    * @param standing what its runs are approved for beforehand, and the job that was approved; null where they need nobody
    * @param follows the schedule after whose runs it runs
