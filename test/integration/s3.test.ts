@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
-import { CreateBucketCommand, ListMultipartUploadsCommand, S3Client } from '@aws-sdk/client-s3';
+import { CreateBucketCommand, CreateMultipartUploadCommand, ListMultipartUploadsCommand, S3Client } from '@aws-sdk/client-s3';
 import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -209,6 +209,17 @@ describe('an object of many parts', () => {
     expect(child.signal).toBe('SIGKILL');
     expect(await unfinished(bucket)).toBe(1);
     await destinationIn(bucket).clear('20261122_021500/');
+    expect(await unfinished(bucket)).toBe(0);
+  });
+
+  test('more of them than one answer of the service tells are cleared all', async () => {
+    const bucket = await newBucket();
+    const begin = (n: number): Promise<unknown> =>
+      eye.send(new CreateMultipartUploadCommand({ Bucket: bucket, Key: `20261122_021500/media/pack-${n}` }));
+    for (let n = 0; n < 1050; n += 50) await Promise.all(Array.from({ length: 50 }, (_, at) => begin(n + at)));
+    const { IsTruncated, Uploads } = await eye.send(new ListMultipartUploadsCommand({ Bucket: bucket }));
+    expect([IsTruncated, Uploads?.length]).toEqual([true, 1000]);
+    await destinationIn(bucket).abandon('20261122_021500/');
     expect(await unfinished(bucket)).toBe(0);
   });
 

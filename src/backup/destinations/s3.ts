@@ -157,8 +157,13 @@ export class S3Destination implements Destination {
   async abandon(prefix: string): Promise<void> {
     try {
       const { sdk, client } = await this.#open();
-      const { Uploads = [] } = await client.send(new sdk.ListMultipartUploadsCommand({ ...this.#bucket, Prefix: `${this.#top}${prefix}` }));
-      for (const { Key, UploadId } of Uploads) await client.send(new sdk.AbortMultipartUploadCommand({ ...this.#bucket, Key, UploadId }));
+      const wanted = { ...this.#bucket, Prefix: `${this.#top}${prefix}` };
+      // Not by the markers of a page: what they name is gone by then, which not every service takes.
+      for (let isLast = false; !isLast;) {
+        const { Uploads = [], IsTruncated } = await client.send(new sdk.ListMultipartUploadsCommand(wanted));
+        for (const { Key, UploadId } of Uploads) await client.send(new sdk.AbortMultipartUploadCommand({ ...this.#bucket, Key, UploadId }));
+        isLast = IsTruncated !== true || Uploads.length === 0;
+      }
     } catch (error) {
       throw this.#failure(error, `tidy ${prefix} in ${this.name}`);
     }
