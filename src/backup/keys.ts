@@ -37,23 +37,33 @@ export class EpochKeys {
    */
   async current(): Promise<EpochRow> {
     const recipients = await this.recipients.accepted();
-    const now = this.#clock.now();
-    const month = new Date(now).toISOString().slice(0, 7);
-    const epochs = this.#store.epochs().filter(({ name }) => name.startsWith(month));
-    const found = epochs.findLast((epoch) => String(epoch.recipients) === String(recipients));
-    if (found !== undefined) {
-      await this.#openOwn(found);
-      return found;
-    }
+    const epoch = this.#ofNow(recipients).epoch ?? (await this.#make(recipients));
+    await this.#openOwn(epoch);
+    return epoch;
+  }
+
+  async #make(recipients: readonly string[]): Promise<EpochRow> {
     const { generateX25519Identity, identityToRecipient } = await ageLibrary();
     const identity = await generateX25519Identity();
     const recipient = await identityToRecipient(identity);
-    const name = epochs.length === 0 ? month : `${month}-${epochs.length + 1}`;
     const sealed = await sealEpoch(recipient, new Secret(identity), recipients);
-    const epoch = { ...{ name, createdAt: now, recipient, sealed, recipients }, openedAt: null };
-    this.#store.addEpoch(epoch);
-    await this.#openOwn(epoch);
-    return epoch;
+    const { epoch, name } = this.#ofNow(recipients);
+    // Another command may have made one meanwhile.
+    if (epoch !== null) return epoch;
+    const made: EpochRow = { name, createdAt: this.#clock.now(), recipient, sealed, recipients, openedAt: null };
+    this.#store.addEpoch(made);
+    return made;
+  }
+
+  /** The epoch of this month for these recipients, or null; and what another one would be called. */
+  #ofNow(recipients: readonly string[]): { epoch: EpochRow | null; name: string } {
+    const month = new Date(this.#clock.now()).toISOString().slice(0, 7);
+    const epochs = this.#store.epochs().filter(({ name }) => name.startsWith(month));
+    const taken = new Set(epochs.map(({ name }) => name));
+    let name = month;
+    // Of a catalogue that was made anew from a destination some are missing.
+    for (let n = 2; taken.has(name); n += 1) name = `${month}-${n}`;
+    return { epoch: epochs.findLast((each) => String(each.recipients) === String(recipients)) ?? null, name };
   }
 
   /** Names of the epochs that somebody has shown to be able to open. */
@@ -96,8 +106,10 @@ export class EpochKeys {
       const half = opened.get(recipient);
       if (half === undefined) continue;
       const sealed = await sealEpoch(recipient, half, recipients);
-      this.#store.resealEpoch({ name, sealed, recipients });
-      this.#store.epochOpened(recipient, this.#clock.now());
+      this.#store.transaction(() => {
+        this.#store.resealEpoch({ name, sealed, recipients });
+        this.#store.epochOpened(recipient, this.#clock.now());
+      });
       resealed.push(name);
     }
     return resealed;
