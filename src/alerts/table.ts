@@ -42,7 +42,11 @@ export const alertTable = {
   'room.power-lost': alert('critical', 'Steward has lost its power in the admin room', '`!server room check`, then `!server room ack`.'),
   'room.weak': alert('warning', 'the admin room is weaker than it should be', '`!server room check` shows how.'),
 
-  'backup.failed': alert('critical', 'a backup was not made', '`!backup create` says what is wrong; `!server doctor` shows the rest.'),
+  'backup.failed': alert(
+    'critical',
+    'a backup was not made, or not in every place',
+    '`!backup create` says what is wrong; `!server doctor` shows the rest.',
+  ),
 
   'backup.late': alert(
     'warning',

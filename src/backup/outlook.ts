@@ -119,7 +119,7 @@ function mediaOf(own: Measured | undefined, made: readonly Measured[], drills: r
 
 /** The sentence that an admin needs. */
 export function outlookText({ takes, loses }: Outlook): string {
-  if (loses === null) return 'A restore now is not possible: no backup is proven.';
+  if (loses === null) return 'Nobody knows what a restore now would bring: no backup is proven.';
   const time = takes === null ? 'take a time that nobody has measured yet' : `take ${showDuration(takes)}`;
   return `A restore now would ${time} and lose ${showDuration(loses)}.`;
 }

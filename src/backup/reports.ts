@@ -5,7 +5,7 @@ import { fields, text, type Inline, type Line, type Part } from '../reply/parts.
 import type { Reply } from '../reply/reply.ts';
 import { sizeText } from '../reply/size.ts';
 import { showDuration, showTime } from '../reply/time.ts';
-import type { JobStore } from '../store/jobs.ts';
+import type { JobStore, StepRecord } from '../store/jobs.ts';
 import type { RestoreRow } from '../store/restores.ts';
 import type { MetricsSnapshot } from '../telemetry/metrics.ts';
 import type { SettledJob } from '../workflow/job.ts';
@@ -77,7 +77,8 @@ export class BackupReports {
     if (schedule.command !== createCommand) return reply;
     const { jobs } = this.#options;
     const made = reply.jobId === undefined || reply.outcome !== 'done' ? null : measuredOf(jobs, reply.jobId);
-    if (reply.problem !== undefined && !heldBy.has(reply.errorId ?? '')) this.#failed(reply.problem);
+    const failure = reply.jobId === undefined ? null : failureOf(jobs.steps(reply.jobId));
+    if (reply.problem !== undefined && !heldBy.has(reply.errorId ?? '')) this.#failed(reply.problem, failure);
     return {
       ...reply,
       parts: [...reply.parts, ...(made === null ? this.#lastPart() : this.#comparison(made)), ...this.#endParts(schedule)],
@@ -92,19 +93,21 @@ export class BackupReports {
       this.#options.alerts.resolve('backup.failed');
       this.#options.heartbeat.due(made.id);
     }
-    const failure = job.steps.find((step) => step.failure !== null)?.failure ?? null;
+    const failure = failureOf(job.steps);
     // From a shell it may be a job of cron, which nobody reads; of a schedule the report tells it.
-    if (failure !== null && job.state === 'failed' && job.origin.kind === 'shell') this.#failed(failure.reason);
+    if (failure !== null && job.state === 'failed' && job.origin.kind === 'shell') this.#failed(failure.reason, failure);
   }
 
-  #failed(why: string): void {
+  #failed(why: string, failure: StepRecord['failure']): void {
     const { alerts, clock, rows } = this.#options;
     const newest = newestProven(rows());
     const last =
       newest === null
         ? 'no backup is proven'
         : `the newest proven one, ${newest.id} in ${newest.destination}, is ${ageOf(newest, clock.now())} old`;
-    alerts.raise({ id: 'backup.failed', detail: `${why}; ${last}` });
+    // Of one that is made, in one place of two, another would not tell more.
+    const next = failure?.id === ('backup.not-everywhere' satisfies FailureId) ? { next: failure.hint } : {};
+    alerts.raise({ id: 'backup.failed', detail: `${why}; ${last}`, ...next });
   }
 
   #lastPart(): Part[] {
@@ -139,6 +142,8 @@ export class BackupReports {
     ];
   }
 }
+
+const failureOf = (steps: readonly StepRecord[]): StepRecord['failure'] => steps.find(({ failure }) => failure !== null)?.failure ?? null;
 
 /** A backup half as large as the last one is more often a mistake than a clean-up. */
 function isHalved(made: Measured, last: Measured): boolean {

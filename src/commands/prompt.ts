@@ -6,11 +6,17 @@ import type { ApprovalRecord } from '../store/approvals.ts';
 import type { Job } from '../workflow/job.ts';
 import type { Plan } from '../workflow/plan.ts';
 
+/** Changes of one target that are told in one line. */
+const inARow = 3;
+
 /** What a plan will do, a line for each target, and what of it is for good. */
 export function planParts(plan: Plan): Part[] {
-  const lines = plan.items.map((item): Line =>
-    item.changes.flatMap((change, at): Inline[] => (at === 0 ? [...change] : [', ', ...change])),
-  );
+  const [only] = plan.items;
+  // A line for each target; of one with many changes a line for each, as nobody reads them in a row.
+  const lines =
+    plan.items.length === 1 && only !== undefined && only.changes.length > inARow
+      ? only.changes
+      : plan.items.map((item): Line => item.changes.flatMap((change, at): Inline[] => (at === 0 ? [...change] : [', ', ...change])));
   const preview = plan.items.flatMap((item) => item.preview ?? []);
   const permanent = plan.items.flatMap((item) => item.permanent ?? []);
   return [

@@ -92,7 +92,14 @@ describe('what a restore now would come to', () => {
       'A restore now would take a time that nobody has measured yet and lose 6 h.',
       '',
     ],
-    ['where none is proven', [row('b', 6, 3, null)], [made('b')], [], 'A restore now is not possible: no backup is proven.', ''],
+    [
+      'where none is proven',
+      [row('b', 6, 3, null)],
+      [made('b')],
+      [],
+      'Nobody knows what a restore now would bring: no backup is proven.',
+      '',
+    ],
   ])('%s', (_name, rows, runs, restores, sentence, by, tried = []) => {
     const found = outlook(rows, runs, restores, tried, now);
     expect([outlookText(found), found.by]).toEqual([sentence, by]);

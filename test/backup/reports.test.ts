@@ -2,6 +2,7 @@ import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { notEverywhere } from '../../src/backup/backups.ts';
 import { BackupReports } from '../../src/backup/reports.ts';
 import { systemClock } from '../../src/clock.ts';
 import { Failure } from '../../src/failures/failure.ts';
@@ -10,6 +11,7 @@ import { renderPlain } from '../../src/reply/plain.ts';
 import { failureReply, type Reply } from '../../src/reply/reply.ts';
 import { JobStore } from '../../src/store/jobs.ts';
 import { Store } from '../../src/store/store.ts';
+import type { SettledJob } from '../../src/workflow/job.ts';
 import type { Schedule } from '../../src/workflow/schedule/schedule.ts';
 
 let dir: string;
@@ -27,7 +29,10 @@ beforeEach(() => {
     restores: () => [],
     schedules: { followers: () => [], nextRun: () => Date.UTC(2026, 10, 26, 1, 30) },
     heartbeat: { due: () => undefined },
-    alerts: { raise: ({ id, detail }) => void told.push(`${id}: ${detail}`), resolve: () => undefined },
+    alerts: {
+      raise: ({ id, detail, next }) => void told.push(`${id}: ${detail}${next === undefined ? '' : `; next: ${next}`}`),
+      resolve: () => undefined,
+    },
     clock: systemClock,
   });
 });
@@ -51,12 +56,25 @@ test.each<FailureId>([
   expect(told).toEqual([
     expect.stringMatching(new RegExp(`^backup\\.failed: cannot run .*\\(${id.replace('.', '\\.')}\\); no backup is proven$`)),
   ]);
-  expect(bodyOf(reply)).toMatch(/A restore now is not possible: no backup is proven\.\nNext run: 2026-11-26 02:30 CET\.$/);
+  expect(bodyOf(reply)).toMatch(/Nobody knows what a restore now would bring: no backup is proven\.\nNext run: 2026-11-26 02:30 CET\.$/);
 });
 
 test.each<FailureId>(['access.frozen', 'room.locked', 'job.locked'])('one that %s holds is none: it is made up for', (id) => {
   reports.complete(schedule('backup create'), refused(id));
   expect(told).toEqual([]);
+});
+
+test('one that is in another place says how it comes to the one that failed', () => {
+  const failure = notEverywhere('20261122_021500', [], [{ name: 'cloud', failure: new Failure('backup.destination-failed') }]);
+  const step = { n: 0, state: 'failed', result: null, failure, work: null } as const;
+  reports.settled({
+    id: 'j',
+    command: 'backup create',
+    state: 'failed',
+    origin: { kind: 'shell' },
+    steps: [step],
+  } as unknown as SettledJob);
+  expect(told).toEqual([expect.stringContaining('; next: When it is well again: `!backup copy 20261122_021500 --to cloud`.')]);
 });
 
 test('what other schedules run is told as it was', () => {

@@ -144,6 +144,8 @@ test('a dry run removes nothing and says why each stays; what is pinned stays', 
   expect(out).toContain(`remove ${second}`);
   expect(out).toMatch(new RegExp(`keep ${first}.*: pinned`));
   expect(out).toMatch(new RegExp(`keep ${third}.*: the newest proven, last`));
+  // Each in a line of its own.
+  expect(out.match(/^.*(?:remove|keep) \d{8}_.*$/gm)).toHaveLength(3);
   expect(made.flatMap(filesOf)).toEqual(before);
 });
 

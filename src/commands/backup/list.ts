@@ -48,7 +48,17 @@ export const backupList = defineList({
       problem === null
         ? []
         : [text(`The folder of the scripts’ backups, ${ctx.backups.scripts?.path ?? ''}, cannot be read (${problem}).`)];
-    if (page.rows.length === 0) return [text('No backups. ', { command: 'backup create' }, ' makes one.'), ...told];
+    if (page.rows.length === 0)
+      return [
+        text(
+          'The catalogue has no backups. ',
+          { command: 'backup create' },
+          ' makes one, ',
+          { command: 'backup scan' },
+          ' finds those that lie in the destinations.',
+        ),
+        ...told,
+      ];
     const more = page.next == null ? [] : [text('More with ', { command: `backup list --limit=${args.limit} --from=${page.next}` }, '.')];
     const own = page.rows.filter(({ madeBy }) => madeBy === 'Steward');
     const ofScripts = page.rows.filter(({ madeBy }) => madeBy === 'the scripts');
@@ -149,5 +159,8 @@ function scriptsParts(rows: readonly Row[]): Part[] {
 /** All that there are, whichever page is asked for. */
 function pictureParts({ backups, clock }: CommandContext): Part[] {
   const all = backups.grouped().map((rows) => ({ at: dataAt(rows[0]), bytes: rows[0].bytes ?? 0, proven: rows.some(isProven) }));
-  return [code(picture(all, clock.now())), text('A character is 24 h: █ proven, ░ not proven, · none. A bar is what a backup added.')];
+  return [
+    code(picture(all, clock.now())),
+    text('A character is 24 h: █ proven, ░ not proven, · none. A bar is what a backup added, ! is not proven.'),
+  ];
 }

@@ -81,10 +81,11 @@ export const backupPrune = defineWrite({
       ` ${result.destinations.map(({ destination, removed, kept }) => `${destination}: ${removed.length} removed, ${kept} kept`).join('; ')}.`,
     ),
     fields(['freed', [sizeText(result.bytes)]]),
-    list(
-      result.destinations.flatMap(({ destination, removed }) =>
-        removed.map((id): Line => [{ code: id }, ...(result.destinations.length > 1 ? [` in ${destination}`] : [])]),
-      ),
-    ),
+    ...(result.destinations.every(({ removed }) => removed.length === 0) ? [] : [list(removedLines(result.destinations))]),
   ],
 });
+
+const removedLines = (destinations: readonly { destination: string; removed: readonly string[] }[]): Line[] =>
+  destinations.flatMap(({ destination, removed }) =>
+    removed.map((id): Line => [{ code: id }, ...(destinations.length > 1 ? [` in ${destination}`] : [])]),
+  );

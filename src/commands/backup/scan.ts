@@ -92,6 +92,9 @@ function partsOf(found: Report): Part[] {
       const more = all.length > shown ? [`… and ${all.length - shown} more`] : [];
       return [text(`${all.length} ${words}:`), code([...all.slice(0, shown), ...more].join('\n'))];
     }),
+    ...(found.added.length === 0
+      ? []
+      : [text('What was added is not proven before it is read: ', { command: `backup verify latest --from ${found.destination}` }, '.')]),
     ...(found.sealed === 0
       ? []
       : [text(`${found.sealed} lists of media could not be opened without a key: the next backup copies those media anew.`)]),

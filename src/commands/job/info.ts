@@ -61,8 +61,8 @@ export const jobInfo = defineRead({
     ),
     list(
       job.steps.map((step): Line => [
-        ...step.targets.flatMap((id) => [{ id }, ' ']),
-        step.state,
+        ...step.targets.flatMap((id, n) => (n === 0 ? [{ id }] : [', ', { id }])),
+        `: ${step.state}`,
         ...(step.failure === null ? [] : [`: ${step.problem ?? ''} (${step.failure})`]),
       ]),
     ),
