@@ -6,6 +6,7 @@ import { hashOfText, once } from './create.ts';
 import type { Destination } from './destinations/destination.ts';
 import { objectsOf, signRecord, type Manifest, type Proof, type StoredAs } from './manifest.ts';
 import { removeBackups } from './prune.ts';
+import { assertHeld } from './held.ts';
 import { rescueFolder, rescueSheet } from './rescue.ts';
 import { hashOf, objectProofOf, readManifest, readProof } from './verify.ts';
 
@@ -50,6 +51,7 @@ async function copy(options: CopyOptions, isThereAlready: boolean): Promise<{ ob
   const { id, target, store, clock, signal, progress } = options;
   const { source, manifest, text } = await manifestOf(options, isThereAlready);
   const objects = objectsOf(manifest);
+  await assertHeld(target, store, `copy ${id} to ${target.name}`);
   store.transaction(() => {
     if (!isThereAlready) store.beginCopy(id, target.name, Date.parse(manifest.startedAt));
     for (const folder of new Set(objects.map(({ name }) => folderOf(name))))

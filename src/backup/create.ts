@@ -9,6 +9,7 @@ import type { Log } from '../telemetry/log.ts';
 import type { FileKey } from './age-payload.ts';
 import type { Destination } from './destinations/destination.ts';
 import { FanOut, type Lost } from './fan-out.ts';
+import { assertHeld } from './held.ts';
 import type { EpochKeys } from './keys.ts';
 import { loseObjects } from './lost-objects.ts';
 import {
@@ -102,6 +103,7 @@ export async function createBackup(options: CreateOptions): Promise<Lost[]> {
   let made: Made;
   try {
     await fan.each(async (destination) => {
+      await assertHeld(destination, store, `back up to ${destination.name}`);
       await removeUnfinished(destination, store);
       await assertSpace(destination, await options.needed(destination), `back up to ${destination.name}`);
       store.begin(id, destination.name, clock.now());

@@ -288,6 +288,11 @@ export const failureTable = {
     'A database of that size is for pgBackRest or Barman (`backup.database`); a folder among `backup.destinations` takes a dump of any size.',
   ),
   'backup.destination-failed': failed('The place for backups cannot be used.', 'Is it mounted, and may Steward write there?', true),
+  'backup.destination-empty': failed(
+    'The backups that a place held are not there any more.',
+    'Is its disk mounted? Where they were removed, or the place is another one now, `!backup scan` makes the catalogue anew.',
+    true,
+  ),
   'backup.source-failed': failed(
     'A part of the homeserver could not be copied whole, so there is no backup.',
     'What the program said stands in the message. Nothing of this backup was left.',

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DirectoryDestination } from '../../src/backup/destinations/directory.ts';
@@ -26,4 +26,20 @@ describe('a folder', () => {
     expect(statSync(join(place, '20261122_021500/manifest.json')).mode & 0o777).toBe(0o600);
     expect(readdirSync(join(place, '20261122_021500'))).toEqual(['manifest.json']);
   });
+});
+
+test('a place in which no folder can be made is told at once, whatever the file system answers', async () => {
+  // As an automounter does for a disk that is away, /proc answers that there is no such folder.
+  const destination = new DirectoryDestination('nas', '/proc/steward-is-away/backups');
+  async function* chunks(): AsyncGenerator<Uint8Array> {
+    yield await Promise.resolve(Buffer.from('x'));
+  }
+  expect(await destination.free()).toBeNull();
+  await expect(destination.put('a/b', chunks())).rejects.toMatchObject({
+    id: 'backup.destination-failed',
+    reason: '/proc/steward-is-away/backups: ENOENT',
+  });
+  const file = new DirectoryDestination('file', join(dir, 'a-file/backups'));
+  writeFileSync(join(dir, 'a-file'), '');
+  await expect(file.put('a/b', chunks())).rejects.toMatchObject({ id: 'backup.destination-failed' });
 });

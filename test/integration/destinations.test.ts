@@ -353,7 +353,7 @@ describe('a destination that fails', () => {
     fault.remove();
     rmSync(disk);
     renameSync(held, disk);
-    expect(reply).toMatchObject({ outcome: 'failed', errorId: 'backup.destination-failed' });
+    expect(reply).toMatchObject({ outcome: 'failed', errorId: 'backup.destination-empty' });
     expect(filesIn(cloud)).toEqual(before);
   });
 
@@ -381,6 +381,28 @@ describe('a destination that fails', () => {
     expect(filesIn(cloud)).toEqual(before);
     // What the last dump came to is what counts.
     expect(await steward('backup create --to cloud')).toMatchObject({ outcome: 'done' });
+  });
+
+  test('whose disk is not mounted has no backup on the disk below, and the other has it; a scan makes it a new place', async () => {
+    const held = `${disk}-held`;
+    renameSync(disk, held);
+    mkdirSync(disk);
+    try {
+      const reply = await steward('backup create');
+      expect(reply).toMatchObject({ outcome: 'failed', errorId: 'backup.not-everywhere' });
+      expect(reply.said).toMatch(/has none of the backups that were put there/);
+      const id = idsIn(cloud).at(-1) ?? '';
+      assertWhole(cloud, id);
+      expect(await steward('backup create --to disk')).toMatchObject({ outcome: 'failed', errorId: 'backup.destination-empty' });
+      expect(await steward(`backup copy ${id} --to disk`)).toMatchObject({ outcome: 'failed', errorId: 'backup.destination-empty' });
+      expect(readdirSync(disk)).toEqual([]);
+      expect(await steward('backup scan')).toMatchObject({ outcome: 'done' });
+      expect(await steward('backup create --to disk')).toMatchObject({ outcome: 'done' });
+    } finally {
+      rmSync(disk, { recursive: true });
+      renameSync(held, disk);
+    }
+    expect(await steward('backup scan')).toMatchObject({ outcome: 'done' });
   });
 
   test('gets what it missed with the next one', async () => {

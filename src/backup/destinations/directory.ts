@@ -1,9 +1,10 @@
 import { createReadStream } from 'node:fs';
-import { mkdir, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import { open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Failure } from '../../failures/failure.ts';
 import { buffer, release, Tally } from '../../stack/stream.ts';
 import { assertObjectName, type Destination, type Stored, type StoredObject } from './destination.ts';
+import { makeFolders } from './make-folders.ts';
 
 /** What a put writes to before it is whole. */
 const unfinished = '.partial';
@@ -25,7 +26,7 @@ export class DirectoryDestination implements Destination {
     const path = this.#path(name);
     const partial = `${path}${unfinished}`;
     try {
-      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+      await makeFolders(dirname(path));
       const stored = await written(partial, chunks);
       await rename(partial, path);
       await this.#syncUp(dirname(path));
@@ -107,7 +108,7 @@ export class DirectoryDestination implements Destination {
   }
 
   async free(): Promise<number | null> {
-    await mkdir(this.place, { recursive: true, mode: 0o700 }).catch(() => undefined);
+    await makeFolders(this.place).catch(() => undefined);
     const stats = await statfs(this.place).catch(() => null);
     return stats === null ? null : stats.bavail * stats.bsize;
   }
