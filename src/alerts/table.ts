@@ -54,6 +54,12 @@ export const alertTable = {
     '`!backup schedule` shows when the last one was made and when the next is due.',
   ),
 
+  'backup.shrunk': alert(
+    'warning',
+    'a backup has half the size of the one before, or less',
+    '`!backup list` shows both; was that deleted on purpose? `!backup pin ID` keeps the older one.',
+  ),
+
   'restore.waiting': alert('warning', 'a restore has been waiting for days', '`!restore list` shows it, and what can be done next.'),
   'restore.recovered': alert(
     'critical',

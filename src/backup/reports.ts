@@ -33,7 +33,7 @@ export interface BackupReportsOptions {
   /** Those that run after a schedule, and when a schedule runs next, milliseconds since the epoch or null. */
   schedules: { followers(schedule: Schedule): Schedule[]; nextRun(schedule: Schedule): number | null };
   heartbeat: Pick<Heartbeat, 'due'>;
-  alerts: Pick<Alerts, 'raise' | 'resolve'>;
+  alerts: Pick<Alerts, 'raise' | 'resolve' | 'happened'>;
   clock: Clock;
 }
 
@@ -89,6 +89,9 @@ export class BackupReports {
   settled(job: SettledJob): void {
     if (job.command !== createCommand) return;
     const made = job.state === 'done' ? measuredOf(this.#options.jobs, job.id) : null;
+    const last = made === null ? undefined : this.#before(made);
+    if (made !== null && last !== undefined && isHalved(made, last))
+      this.#options.alerts.happened({ id: 'backup.shrunk', detail: `${halvedText(made, last)}: ${made.id} after ${last.id}` });
     if (made !== null && isProvenWhole(made)) {
       this.#options.alerts.resolve('backup.failed');
       this.#options.heartbeat.due(made.id);
@@ -117,9 +120,14 @@ export class BackupReports {
     return [text('The newest proven backup is ', { code: newest.id }, ` in ${newest.destination}, ${age} old.`)];
   }
 
+  /** The backup that was made before it. */
+  #before(made: Measured): Measured | undefined {
+    return madeBackups(this.#options.jobs, looked).find(({ id }) => id < made.id);
+  }
+
   /** How it compares with the one before it. */
   #comparison(made: Measured): Part[] {
-    const last = madeBackups(this.#options.jobs, looked).find(({ id }) => id < made.id);
+    const last = this.#before(made);
     if (last === undefined) return [];
     const line: Line = [
       `database ${changeOf(made.databaseBytes, last.databaseBytes)}, media ${changeOf(made.mediaBytes, last.mediaBytes)}, `,
@@ -150,16 +158,17 @@ function isHalved(made: Measured, last: Measured): boolean {
   return made.databaseBytes * 2 <= last.databaseBytes || (last.mediaBytes > 0 && made.mediaBytes * 2 <= last.mediaBytes);
 }
 
-function halvedPart(made: Measured, last: Measured): Part {
+/** `database of 80 kB after 240 kB`. */
+function halvedText(made: Measured, last: Measured): string {
   const [what, now, before] =
     made.databaseBytes * 2 <= last.databaseBytes
       ? ['database', made.databaseBytes, last.databaseBytes]
       : ['media', made.mediaBytes, last.mediaBytes];
-  return text(
-    '⚠️ ',
-    { strong: `half the size of the last or less: ` },
-    `${what} of ${sizeText(now)} after ${sizeText(before)}. Was that deleted on purpose?`,
-  );
+  return `${what} of ${sizeText(now)} after ${sizeText(before)}`;
+}
+
+function halvedPart(made: Measured, last: Measured): Part {
+  return text('⚠️ ', { strong: `half the size of the last or less: ` }, `${halvedText(made, last)}. Was that deleted on purpose?`);
 }
 
 /** `1.2 GB (+3 %)`. */

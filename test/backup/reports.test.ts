@@ -32,6 +32,7 @@ beforeEach(() => {
     alerts: {
       raise: ({ id, detail, next }) => void told.push(`${id}: ${detail}${next === undefined ? '' : `; next: ${next}`}`),
       resolve: () => undefined,
+      happened: () => undefined,
     },
     clock: systemClock,
   });

@@ -270,6 +270,19 @@ const scenes: Record<AlertId, () => Promise<void>> = {
     expect(shown).toMatch(/would take .* and lose 27 h/);
     await ended('backup.late');
   },
+  'backup.shrunk': async () => {
+    const store = new DatabaseSync(join(sound.dataDir, 'steward.db'), { timeout: 5000 });
+    store.exec(
+      "UPDATE steps SET result = json_set(result, '$.databaseBytes', 3 * json_extract(result, '$.databaseBytes')) WHERE json_extract(result, '$.databaseBytes') IS NOT NULL",
+    );
+    const before = String(store.prepare('SELECT max(id) AS id FROM backups').get()?.['id']);
+    store.close();
+    expect((await sound.shell('backup', 'create')).exit).toBe(0);
+    const page = await told('backup.shrunk');
+    expect(page.body).toMatch(new RegExp(`database of [\\d.]+ [kM]B after [\\d.]+ [kM]B: \\d{8}_\\d{6} after ${before}`));
+    await typed('backup.shrunk', sound, { fill: { ID: before } });
+    expect((await sound.shell('backup', 'list')).out).toMatch(new RegExp(`${before}.*📌`));
+  },
   'restore.waiting': async () => {
     await restoreIn('prepared', null, 4);
     await told('restore.waiting');
