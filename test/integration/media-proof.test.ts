@@ -187,8 +187,8 @@ test('one that `backup verify` finds is made anew too, and each destination is t
   flip(join(places.cloud, pack));
   const reply = await steward('backup verify latest');
   expect(reply).toMatchObject({ outcome: 'failed', errorId: 'backup.damaged' });
-  expect(JSON.stringify(reply.parts)).toContain('disk is what was written, L1');
-  expect(JSON.stringify(reply.parts)).toContain(`cloud: cannot verify ${pack}: its content is not what was stored`);
+  expect(JSON.stringify(reply.parts)).toContain('disk is what was written: L1, read and hashed;');
+  expect(JSON.stringify(reply.parts)).toContain(`cloud: cannot read ${pack}: its content is not what was stored`);
   expect(levelsOfThoseMadeOf(pack, 'cloud')).toEqual(Object.fromEntries(Object.keys(before).map((id) => [id, null])));
   await create();
   const now = await steward('backup verify latest');
