@@ -36,6 +36,7 @@ export function rescueText(facts: RescueFacts): string {
   const { stewardVersion, signer, destinations, epochs, stack, database, configPath, storePath, environment, environmentPath } = facts;
   const { database: place, mas } = stack;
   const open = 'age -d -i epochs.key "$ID"';
+  const config = shellWord(configPath);
   const install =
     place.kind === 'postgres'
       ? `PostgreSQL ${database.major ?? ''} or newer at ${place.host}:${place.port}, with the roles ${[...new Set([place.owner, place.user])].join(' and ')}:
@@ -91,8 +92,9 @@ ID=$(ls -d ????????_??????/manifest.json | tail -n 1 | cut -d / -f 1)
 
 ${open}/steward/steward.tar.age | tar -x -p -C /
 
-3. The homeserver's configuration, secrets and signing key.
+3. The homeserver's configuration, secrets and signing key, in folders that its own user can enter.
 
+umask 022
 ${open}/config/config.tar.age | tar -x -p -C /
 ${open}/secrets/secrets.tar.age | tar -x -p -C /
 ${open}/keys/signing-key.tar.age | tar -x -p -C /
@@ -102,19 +104,19 @@ ${install}
 ${masInstall}
 5. All else, by Steward. Where the destination is at another place now, say so in ${configPath} first.
 
-steward backup scan --config ${configPath} --identity-file my.key
-steward restore prepare "$ID" --yes --config ${configPath} --identity-file my.key
-steward restore cutover latest --config ${configPath} --break-glass 'the machine was lost'
-steward server doctor --config ${configPath}
+steward backup scan --config ${config} --identity-file my.key
+steward restore prepare "$ID" --yes --config ${config} --identity-file my.key
+steward restore cutover latest --config ${config} --break-glass 'the machine was lost'
+steward server doctor --config ${config}
 
 6. Where the admin room is encrypted: a new device for Steward. The recovery material signs it, and clients go on trusting it.
 
-steward crypto reset --config ${configPath}
+steward crypto reset --config ${config}
 
 7. Steward again for good, and the keys of step 1 away.
 
 rm epochs.key
-steward run --config ${configPath}
+steward run --config ${config}
 `;
 }
 

@@ -48,8 +48,9 @@ ${open(object)} | zstd -d | pg_restore --exit-on-error --no-owner --role=${masRo
 Everything here can be opened with age, zstd, pg_restore and tar. Stop the homeserver first, and never run two servers
 with one name and one signing key. Type all lines in the folder that holds ${id}.
 
-1. The keys. my.key is the file with your own identity of age.
+1. The keys. my.key is the file with your own identity of age. What comes out here and in step 2 nobody else is to read.
 
+umask 077
 ${epochs.map(({ name, object }) => `age -d -i my.key ${object} > ${keyFile(name)}`).join('\n')}
 
 2. The database (${server.database.kind !== 'sqlite' ? `PostgreSQL ${server.database.major ?? ''} or newer` : 'SQLite'}). One-time keys are not in it, on purpose.
@@ -58,6 +59,7 @@ ${database.join('\n')}
 ${mas.join('')}
 3. The media, into the folder that \`media_store_path\` names (${mediaPath}). All packs, in this order.
 
+umask 022
 ${media.length === 0 ? '# There were none.' : media.join('\n')}
 
 4. The signing key, the configuration and the files with secrets, at their own paths below the folder \`restored\`.

@@ -10,6 +10,7 @@ import {
   readFileSync,
   rmSync,
   symlinkSync,
+  statSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
@@ -184,6 +185,9 @@ test('holds nothing in clear, and is closed to other users', () => {
 });
 
 describe('by hand', () => {
+  /** Lines that tell the mode of the keys before they are removed. */
+  const keysSeen = (script: string): string => script.replace(/^rm epoch-/m, "stat -c '%a' epoch-*.key\n$&");
+
   test('docs/restore-by-hand.md restores it: rows, media, keys and configuration are what they were', async () => {
     const before = await oracle('synapse');
     const place = join(dir, 'by-hand');
@@ -205,7 +209,8 @@ describe('by hand', () => {
       .replaceAll('2026-11', month)
       .replaceAll(/(-O |--role=)synapse /g, '$1synapse-user ');
     const env = { PGHOST: postgres.host, PGPORT: String(postgres.port), PGUSER: 'postgres', PGPASSWORD: postgres.superuser.password };
-    await run(['bash', '-e', '-o', 'pipefail', '-c', `cd ${place}\n${script}`], { env });
+    expect(await run(['bash', '-e', '-o', 'pipefail', '-c', `cd ${place}\n${keysSeen(script)}`], { env })).toMatch(/^600$/m);
+    expect(statSync(join(place, 'media_store/local_content')).mode & 0o055).toBe(0o055);
     expect(await oracle('synapse_restored')).toBe(before);
     expect(await sql({ ...postgres.superuser, name: 'synapse_restored' }, 'SELECT count(*) FROM e2e_one_time_keys_json')).toBe('0\n');
     const tree = (path: string): string =>
@@ -231,9 +236,11 @@ describe('by hand', () => {
     mkdirSync(join(place, 'media_store'));
     const typed = readFileSync(join(place, first, 'RESTORE.txt'), 'utf8')
       .split('\n')
-      .filter((line) => /^(age|createdb|mkdir|psql|rm) /.test(line));
+      .filter((line) => /^(umask|age|createdb|mkdir|psql|rm) /.test(line));
     const env = { PGHOST: postgres.host, PGPORT: String(postgres.port), PGUSER: 'postgres', PGPASSWORD: postgres.superuser.password };
-    await run(['bash', '-e', '-o', 'pipefail', '-c', `cd ${place}\n${typed.join('\n')}`], { env });
+    const script = keysSeen(typed.join('\n'));
+    expect(await run(['bash', '-e', '-o', 'pipefail', '-c', `cd ${place}\n${script}`], { env })).toMatch(/^600$/m);
+    expect(statSync(join(place, 'media_store/local_content')).mode & 0o055).toBe(0o055);
     expect(await oracle('synapse')).toBe(await oracle('synapse_before'));
     await sql(postgres.superuser, 'DROP DATABASE synapse');
     await sql(postgres.superuser, 'ALTER DATABASE synapse_before RENAME TO synapse');

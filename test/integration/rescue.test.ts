@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { makeAgeKey } from '../../kit/age.ts';
 import type { RoomEvent } from '../../kit/client.ts';
@@ -106,7 +106,7 @@ test('on a bare machine the server and Steward come back', async () => {
   await loseMachine(world, ['disk']);
   expect(existsSync(world.configPath)).toBe(false);
   const sheet = readFileSync(join(world.disk, 'RESCUE.txt'), 'utf8');
-  expect(typedOf(sheet)).toHaveLength(13);
+  expect(typedOf(sheet)).toHaveLength(14);
   // In the folder of the destination, with the key beside it.
   expect(typeSheet(world, { folder: world.disk, key: join(left, 'my.key'), bin: join(left, 'bin'), sheet })).toBe('');
 
@@ -114,6 +114,8 @@ test('on a bare machine the server and Steward come back', async () => {
   expect(await world.settledOracle()).toBe(then);
   expect(world.mediaTree()).toBe(media);
   expect(world.files()).toBe(files);
+  // Synapse has a user of its own on a real machine, who must get there.
+  expect(statSync(dirname(world.synapse.configPath)).mode & 0o055).toBe(0o055);
   const who = await fetch(`${world.synapse.url}/_matrix/client/v3/account/whoami`, {
     headers: { authorization: `Bearer ${world.alice.accessToken}` },
   });
@@ -162,7 +164,7 @@ test('in an encrypted room it comes back with a new device of the same identity,
     rmSync(steward.dir, { recursive: true });
     const sheet = readFileSync(join(place, 'disk/RESCUE.txt'), 'utf8').split('\n');
     const typed = sheet.filter((line) => /^(umask|for) |^ID=|steward\.tar\.age/.test(line));
-    expect(typed).toHaveLength(4);
+    expect(typed).toHaveLength(5);
     const script = ['set -e -o pipefail', `cd ${join(place, 'disk')}`, `cp ../my.key my.key`, ...typed].join('\n');
     expect(spawnSync('bash', ['-c', script], { encoding: 'utf8' })).toMatchObject({ status: 0 });
     expect(sheet).toContain(`steward crypto reset --config ${steward.configPath}`);
