@@ -160,6 +160,14 @@ async function onePack(run: Run, group: readonly Destination[], first: Media, re
     result.checked.media += taken.length;
     result.checked.bytes += taken.reduce((sum, { bytes }) => sum + bytes, 0);
   }
+  if (files.length === 0) {
+    // Of an empty pack nobody has anything, and each night would add one.
+    await fan.each((destination) => destination.remove(`${name}.tar.age`), group);
+    store.transaction(() => {
+      for (const destination of fan.left(group)) store.setFaults(destination.name, problems);
+    });
+    return;
+  }
   async function* lines(): AsyncGenerator<Uint8Array> {
     for (let at = 0; at < files.length; at += page)
       yield await Promise.resolve(
