@@ -92,10 +92,9 @@ export class BackupReports {
     const last = made === null ? undefined : this.#before(made);
     if (made !== null && last !== undefined && isHalved(made, last))
       this.#options.alerts.happened({ id: 'backup.shrunk', detail: `${halvedText(made, last)}: ${made.id} after ${last.id}` });
-    if (made !== null && isProvenWhole(made)) {
-      this.#options.alerts.resolve('backup.failed');
-      this.#options.heartbeat.due(made.id);
-    }
+    // One that could not be proven as far is made all the same: how old the newest proven one is, is told by itself.
+    if (made !== null) this.#options.alerts.resolve('backup.failed');
+    if (made !== null && isProvenWhole(made)) this.#options.heartbeat.due(made.id);
     const failure = failureOf(job.steps);
     // From a shell it may be a job of cron, which nobody reads; of a schedule the report tells it.
     if (failure !== null && job.state === 'failed' && job.origin.kind === 'shell') this.#failed(failure.reason, failure);

@@ -160,6 +160,13 @@ test('an engine that fails, lies or is late leaves no backup, and is told', asyn
   guardedBy('pgbackrest', pgbackrest(), { fresh: '1s' });
   expect(await said('server doctor')).toMatch(/the newest of pgBackRest for main, is/);
   expect((await world.steward('server doctor')).outcome).toBe('failed');
+
+  // The next one that is made ends the alert: its database is not Steward's to prove.
+  const standing = async (): Promise<string[]> => (await world.core()).alerts.standing().map(({ id }) => id);
+  expect(await standing()).toContain('backup.failed');
+  guardedBy('pgbackrest', pgbackrest());
+  expect(await world.steward('backup create')).toMatchObject({ outcome: 'done', result: { contentLevel: 1 } });
+  expect(await standing()).not.toContain('backup.failed');
 });
 
 test('Barman does the same', async () => {
