@@ -293,7 +293,7 @@ describe('an object of more parts than S3 takes', () => {
       id: 'backup.object-too-large',
       attempted: 'store big in cloud',
       reason: `s3://${bucket} takes objects of 15.7 MB at most, and this one has more`,
-      hint: expect.stringMatching(/pgBackRest.*--to/),
+      hint: expect.stringMatching(/pgBackRest.*backup\.destinations/),
     });
     expect(read).toBe(1);
     expect(await unfinished(bucket)).toBe(0);
