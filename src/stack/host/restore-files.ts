@@ -1,4 +1,4 @@
-import { chmod, chown, mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
@@ -8,6 +8,7 @@ import { Failure } from '../../failures/failure.ts';
 import type { Direction, HeldFile, StagedFile } from '../stack.ts';
 import type { HostConfig } from '../mas-config.ts';
 import { told } from './space.ts';
+import { syncFolder } from './sync-folder.ts';
 import { causeOf } from './tar-read.ts';
 
 /** Keys of homeserver.yaml, and of the configuration of MAS, that say where things are: the places, and the database's password, stay those of today. */
@@ -174,12 +175,7 @@ async function write(path: string, content: Buffer, { mode, uid, gid }: Meta): P
   await chmod(unfinished, mode & 0o7777);
   if (process.getuid?.() === 0) await chown(unfinished, uid, gid);
   await rename(unfinished, path);
-  const folder = await open(dirname(path));
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
+  await syncFolder(dirname(path));
 }
 
 async function isThere(path: string): Promise<boolean> {

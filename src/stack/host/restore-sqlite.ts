@@ -8,6 +8,7 @@ import { toldApart } from '../stream.ts';
 import type { Direction, LoadFormat, RestoreDatabases, Snapshot, Space } from '../stack.ts';
 import { openSqlite, readerOf } from './sqlite.ts';
 import { freeAt, noSpace, told } from './space.ts';
+import { syncFolder } from './sync-folder.ts';
 
 /** A restore beside an SQLite file: a file, put in place of the live one by a rename. */
 export class SqliteRestore {
@@ -72,6 +73,12 @@ export class SqliteRestore {
 
   /** The live name is never without a file: the old one is linked to its second name, and a rename replaces it. */
   async swap(id: string, direction: Direction): Promise<void> {
+    await this.#swap(id, direction);
+    // What is written down next says that it was done.
+    await syncFolder(dirname(this.#path));
+  }
+
+  async #swap(id: string, direction: Direction): Promise<void> {
     const [prepared, kept] = [this.#at(id, 'prepared'), this.#at(id, 'kept')];
     const there = await this.databases(id);
     if (direction === 'in' ? !there.prepared : !there.kept && there.prepared) return;
