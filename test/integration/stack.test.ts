@@ -13,7 +13,7 @@ import { run } from '../../kit/process.ts';
 import { ensureSynapse, startSynapse, type Synapse } from '../../kit/synapse.ts';
 import { DirectoryDestination } from '../../src/backup/destinations/directory.ts';
 import { sealInto } from '../../src/backup/object.ts';
-import { systemClock } from '../../src/clock.ts';
+import { systemClock, type Clock } from '../../src/clock.ts';
 import { Secret } from '../../src/config/secret.ts';
 import { HostStack, type HostSettings } from '../../src/stack/host/host.ts';
 import { readSynapseConfig } from '../../src/stack/synapse-config.ts';
@@ -42,7 +42,7 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-const stackWith = (settings: Partial<HostSettings> = {}): HostStack =>
+const stackWith = (settings: Partial<HostSettings> = {}, clock: Clock = systemClock): HostStack =>
   new HostStack(
     {
       homeserverConfig: [synapse.configPath],
@@ -51,7 +51,7 @@ const stackWith = (settings: Partial<HostSettings> = {}): HostStack =>
       restoresDir: join(dir, 'restores'),
       ...settings,
     },
-    systemClock,
+    clock,
   );
 
 describe('the configuration', () => {
@@ -249,6 +249,17 @@ describe('the dump', () => {
     await opened.scratch.close();
     expect(readdirSync(scratchDir)).toEqual([]);
     rmSync(scratchDir, { recursive: true });
+  });
+
+  test('a clock that is set while its server starts does not end the wait', async () => {
+    let now = Date.now();
+    // A day later at each look.
+    const clock: Clock = { ...systemClock, now: () => (now += 86_400_000) };
+    const stack = stackWith({}, clock);
+    const opened = await stack.openScratch('pg_dump', await stack.databaseFacts(), never);
+    if (opened.scratch === null) throw new Error(opened.reason);
+    expect(await opened.scratch.rows('SELECT 1 AS one')).toEqual([{ one: 1 }]);
+    await opened.scratch.close();
   });
 
   test('a server that cannot be made is told at once, by what was wrong, and leaves nothing', async () => {

@@ -36,14 +36,14 @@ export const serverRestart = defineWrite({
   },
 
   async readBack(ctx, data) {
-    const end = ctx.clock.now() + upBound;
+    const end = ctx.clock.monotonic() + upBound;
     for (;;) {
       const now = (await ctx.stack.components()).find(({ name }) => name === data.component);
       const isNew = now?.invocation === null || now?.invocation !== data.invocation;
       if (now?.running === true && isNew) return { component: data.component, running: true as const };
       // The command has ended, and what runs is what ran before: it was not restarted.
       if (now?.running === true) return null;
-      if (ctx.clock.now() > end)
+      if (ctx.clock.monotonic() > end)
         throw new Failure('stack.not-running', {
           attempted: `restart ${data.component}`,
           reason: `it does not run after ${upBound / 1000} s`,

@@ -94,14 +94,14 @@ export async function startScratchPostgres({ boot, programs, dir, clock, signal 
       await rm(home, { recursive: true, force: true });
     };
     try {
-      const deadline = clock.now() + startBound;
+      const deadline = clock.monotonic() + startBound;
       const first = await (async () => {
         for (;;) {
           signal.throwIfAborted();
           try {
             return await connect(access);
           } catch (error) {
-            if (clock.now() > deadline || guard.stderr.closed)
+            if (clock.monotonic() > deadline || guard.stderr.closed)
               throw new Failure('stack.scratch-failed', { attempted, reason: mistakeIn(said), cause: error });
             await clock.sleep(100, signal);
           }
