@@ -1,6 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { parseDocument } from 'yaml';
 import { Failure } from '../failures/failure.ts';
+import { asPyYaml } from '../stack/synapse-config.ts';
 import type { Stack } from '../stack/stack.ts';
 
 /** Keys of homeserver.yaml by which a clone speaks to nobody: no other server, no push, no statistics, no fetched pages. */
@@ -68,7 +69,7 @@ function freshSigningKey(): string {
 
 /** @param isLast whether it is the file whose keys prevail */
 function closedConfig(content: Buffer, path: string, isLast: boolean): Buffer {
-  const document = parseDocument(content.toString('utf8'), { version: '1.1' });
+  const document = parseDocument(content.toString('utf8'), asPyYaml);
   if (document.errors.length > 0)
     throw new Failure('stack.config-unreadable', { attempted: `close ${path}`, reason: 'it is no YAML that can be changed' });
   for (const key of left) document.delete(key);

@@ -43,7 +43,7 @@ export async function readMasConfig(paths: readonly string[]): Promise<MasConfig
   const hint = 'May Steward read it? Is `stack.mas_config` what MAS is given by `--config`?';
   const refuse = (reason: string): Failure => new Failure('stack.config-unreadable', { attempted, reason, hint });
   let tree: Record<string, unknown> = {};
-  for (const path of paths) tree = merged(tree, await readYaml(path, '1.2', hint));
+  for (const path of paths) tree = merged(tree, await readYaml(path, { version: '1.2' }, hint));
   const parsed = shape.safeParse(tree);
   if (!parsed.success) throw refuse(`its key \`${parsed.error.issues[0]?.path.join('.') ?? ''}\` is not what MAS takes`);
   const at = (path: string): string => resolve(dirname(paths[0] ?? '.'), path);

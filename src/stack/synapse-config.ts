@@ -1,6 +1,6 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { parse } from 'yaml';
+import { parse, type DocumentOptions, type ParseOptions, type SchemaOptions } from 'yaml';
 import { z } from 'zod';
 import { Secret } from '../config/secret.ts';
 import { Failure } from '../failures/failure.ts';
@@ -35,12 +35,19 @@ export interface SynapseConfig {
   usesMas: boolean;
 }
 
+/** As PyYAML reads it: `yes` is true, an integer is as long as it is, and `1e5` is a text. */
+export const asPyYaml: ParseOptions & DocumentOptions & SchemaOptions = {
+  version: '1.1',
+  intAsBigInt: true,
+  customTags: (tags) => tags.filter((tag) => typeof tag === 'string' || tag.tag !== 'tag:yaml.org,2002:float' || tag.format !== 'EXP'),
+};
+
 const text = z.string().min(1);
 const arguments_ = z.looseObject({
   host: z.string().optional(),
   port: z.coerce.number().optional(),
   user: z.string().optional(),
-  password: z.union([z.string(), z.number()]).optional(),
+  password: z.union([z.string(), z.number(), z.bigint()]).optional(),
   dbname: z.string().optional(),
   options: z.string().optional(),
   database: z.string().optional(),
@@ -89,7 +96,7 @@ const noSecret = new Set([
 export async function readSynapseConfig(paths: readonly string[], workingDir: string): Promise<SynapseConfig> {
   const configFiles = (await Promise.all(paths.map(filesOf))).flat();
   const merged: Record<string, unknown> = {};
-  for (const file of configFiles) Object.assign(merged, await readYaml(file, '1.1'));
+  for (const file of configFiles) Object.assign(merged, await readYaml(file, asPyYaml));
   const attempted = `read the homeserver's configuration (${configFiles.join(', ')})`;
   const parsed = shape.safeParse(merged);
   if (!parsed.success) {
@@ -149,10 +156,13 @@ async function filesOf(path: string): Promise<string[]> {
   return names.sort((one, other) => Buffer.compare(Buffer.from(one), Buffer.from(other))).map((name) => join(path, name));
 }
 
-/** @param version PyYAML reads YAML 1.1: `yes` is true there */
-export async function readYaml(path: string, version: '1.1' | '1.2', hint?: string): Promise<Record<string, unknown>> {
+export async function readYaml(
+  path: string,
+  options: ParseOptions & DocumentOptions & SchemaOptions,
+  hint?: string,
+): Promise<Record<string, unknown>> {
   try {
-    const tree: unknown = parse(await readFile(path, 'utf8'), { version });
+    const tree: unknown = parse(await readFile(path, 'utf8'), options);
     return typeof tree === 'object' && tree !== null && !Array.isArray(tree) ? (tree as Record<string, unknown>) : {};
   } catch (error) {
     throw unreadable(path, error, hint);

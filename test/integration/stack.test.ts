@@ -94,6 +94,20 @@ print(json.dumps({'files': files, 'config': config}))`;
     });
   });
 
+  test.each(['12345678901234567890', '1e5', '0123', '12_34', '00a', '7.50', "'7.50'"])(
+    'has the password that Synapse uses, also where it looks like a number: %s',
+    async (written) => {
+      const path = join(dir, 'password.yaml');
+      writeFileSync(
+        path,
+        `server_name: one.test\ndatabase: { name: psycopg2, args: { user: synapse, port: 5433, password: ${written} } }\n`,
+      );
+      const program = `import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))['database']['args']['password'])`;
+      const used = (await run([await ensureSynapse(), '-c', program, path])).trim();
+      expect(await readSynapseConfig([path], dir)).toMatchObject({ database: { port: 5433, password: used } });
+    },
+  );
+
   test('that is no YAML is told without quoting it', async () => {
     const path = join(dir, 'broken.yaml');
     writeFileSync(path, 'password: "hunter2\n  [');

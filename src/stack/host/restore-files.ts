@@ -7,6 +7,7 @@ import { parseDocument, type Document } from 'yaml';
 import { Failure } from '../../failures/failure.ts';
 import type { Direction, HeldFile, StagedFile } from '../stack.ts';
 import type { HostConfig } from '../mas-config.ts';
+import { asPyYaml } from '../synapse-config.ts';
 import { told } from './space.ts';
 import { syncFolder } from './sync-folder.ts';
 import { causeOf } from './tar-read.ts';
@@ -198,6 +199,6 @@ function withPlacesOf(content: Buffer, live: Buffer): Buffer {
 }
 
 function parsed(content: Buffer): Document | null {
-  const document = parseDocument(content.toString('utf8'), { version: '1.1' });
+  const document = parseDocument(content.toString('utf8'), asPyYaml);
   return document.errors.length > 0 || typeof document.toJS() !== 'object' || document.toJS() === null ? null : document;
 }
