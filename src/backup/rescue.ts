@@ -5,6 +5,7 @@ import type { DatabaseFacts, MasFacts, StackFacts } from '../stack/stack.ts';
 import type { EpochRow } from '../store/backups.ts';
 import type { Destination } from './destinations/destination.ts';
 import type { OwnPart } from './own.ts';
+import { psqlLine, quotedName } from './restore-text.ts';
 
 /** What somebody needs to know who has nothing but a key and a destination. No secret. */
 export interface RescueFacts {
@@ -40,8 +41,9 @@ export function rescueText(facts: RescueFacts): string {
   const install =
     place.kind === 'postgres'
       ? `PostgreSQL ${database.major ?? ''} or newer at ${place.host}:${place.port}, with the roles ${[...new Set([place.owner, place.user])].join(' and ')}:
-their passwords are in the files of step 2 and 3. The database is empty:
+their passwords are in the files of step 2 and 3. What a restore needs of them, and an empty database:
 
+${grantsFor(place).map(psqlLine).join('\n')}
 createdb -T template0 -E UTF8 --locale=C -O ${shellWord(place.owner)} ${shellWord(place.name)}`
       : `Nothing for the database: SQLite, at ${place.path}.`;
   const masPlace = mas === null ? '' : `\nMatrix Authentication Service, which has the accounts: ${masWords(mas)}`;
@@ -118,6 +120,13 @@ steward crypto reset --config ${config}
 rm epochs.key
 steward run --config ${config}
 `;
+}
+
+/** @returns statements */
+function grantsFor({ owner, user }: { owner: string; user: string }): string[] {
+  const role = quotedName(user);
+  const member = owner === user ? [] : [`GRANT ${quotedName(owner)} TO ${role}`];
+  return [`ALTER ROLE ${role} CREATEDB`, ...member, `GRANT pg_signal_backend, pg_read_all_settings TO ${role}`];
 }
 
 const masWords = ({ database }: MasFacts): string =>

@@ -80,8 +80,10 @@ rm ${epochs.map(({ name }) => keyFile(name)).join(' ')}
 `;
 }
 
-/** A line of the shell. */
-function rename(from: string, to: string): string {
-  const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
-  return `psql -d postgres -c ${shellWord(`ALTER DATABASE ${quoted(from)} RENAME TO ${quoted(to)}`)}`;
-}
+const rename = (from: string, to: string): string => psqlLine(`ALTER DATABASE ${quotedName(from)} RENAME TO ${quotedName(to)}`);
+
+/** A name as SQL takes it. */
+export const quotedName = (name: string): string => `"${name.replaceAll('"', '""')}"`;
+
+/** A line of the shell that has the database's superuser say this. */
+export const psqlLine = (statement: string): string => `psql -d postgres -c ${shellWord(statement)}`;

@@ -20,7 +20,7 @@ export function typedOf(sheet: string): string[] {
     .slice(sheet.indexOf('WHAT TO TYPE'))
     .split('\n')
     .filter(
-      (line) => /^(umask|for|ID=|age|createdb|steward|rm) /.test(line.replace('ID=', 'ID= ')) && !/^steward (?:run|crypto)/.test(line),
+      (line) => /^(umask|for|ID=|age|psql|createdb|steward|rm) /.test(line.replace('ID=', 'ID= ')) && !/^steward (?:run|crypto)/.test(line),
     );
 }
 
