@@ -134,7 +134,7 @@ export class Restores {
         failed.push(error);
         continue;
       }
-      const live = await stack.databaseFacts().catch((error: unknown) => noDatabaseYet(error));
+      const live = await stack.databaseFacts().catch((error: unknown) => noDatabaseYet(error, asClone));
       assertFits(summary, await stack.facts(), live, parts);
       if (asClone) await assertEmpty(stack, live !== null);
       // One that stands goes first, and gives its space.
@@ -173,7 +173,7 @@ export class Restores {
     const { store, clock, log } = this.#options;
     const stack = this.#options.stack();
     const backups = this.#options.backups();
-    const live = await stack.databaseFacts().catch((error: unknown) => noDatabaseYet(error));
+    const live = await stack.databaseFacts().catch((error: unknown) => noDatabaseYet(error, asClone));
     assertFits(await backups.summary(backup, name, signer), await stack.facts(), live, parts);
     if (asClone) await assertEmpty(stack, live !== null);
     const content = await backups.content({ id: backup, destination: name, signer, parts, unlock, signal, progress });
@@ -491,8 +491,11 @@ function reasonOf(error: unknown): string {
   return error instanceof Failure ? error.message : asFailure(error).reason;
 }
 
-/** An empty new server has no database, or one without tables. */
-function noDatabaseYet(error: unknown): null {
+/**
+ * An empty new server has no database, or one without tables. One of SQLite that is damaged says nothing either, and may have been
+ * full of accounts: a clone never takes its place.
+ */
+function noDatabaseYet(error: unknown, asClone: boolean): null {
   const { message, cause, id } = error as {
     id?: string;
     message?: string;
@@ -501,6 +504,8 @@ function noDatabaseYet(error: unknown): null {
   // PostgreSQL: 3D000, no such database. SQLite: 14, no such file.
   const isMissing = id === 'stack.database-unreachable' && (cause?.code === '3D000' || cause?.errcode === 14);
   if (isMissing || id === 'stack.no-schema' || message?.startsWith('no such table') === true) return null;
+  // SQLITE_CORRUPT, SQLITE_NOTADB.
+  if (!asClone && [11, 26].includes(((error as { errcode?: number }).errcode ?? 0) & 0xff)) return null;
   throw error;
 }
 

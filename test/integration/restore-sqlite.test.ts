@@ -1,7 +1,7 @@
-import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -150,4 +150,62 @@ test('prepares, cuts over, goes back and finishes, by the key of an admin alone'
   expect(await answers()).toBe(true);
   expect(await steward('restore prepare latest --yes', { identity })).toMatchObject({ outcome: 'done' });
   expect(await steward('restore finish latest')).toMatchObject({ outcome: 'done' });
+});
+
+describe('of a file that is gone or damaged', () => {
+  const live = (): string => join(synapse.dir, 'homeserver.db');
+  const identity = (): Record<string, string> => ({ identity: readFileSync(join(dir, 'admin.key'), 'utf8') });
+  let then: string;
+  let killed = 0;
+
+  /** The log of a homeserver that was killed stays beside its file. */
+  async function kill(): Promise<void> {
+    killed += 1;
+    await synapse.register({ localpart: `since-${killed}` });
+    process.kill(Number(readFileSync(join(synapse.dir, 'homeserver.pid'), 'utf8')), 'SIGKILL');
+    await until(() => run(control.status) !== 0, 30_000, 'Synapse is gone');
+    expect(statSync(`${live()}-wal`).size).toBeGreaterThan(0);
+  }
+
+  const check = (): unknown => {
+    const database = new DatabaseSync(live(), { readOnly: true });
+    try {
+      return database.prepare('PRAGMA integrity_check').all();
+    } finally {
+      database.close();
+    }
+  };
+
+  beforeAll(async () => {
+    expect(await steward('backup create')).toMatchObject({ outcome: 'done' });
+    then = oracle();
+  });
+
+  afterEach(() => steward('restore finish latest'));
+
+  test.each<[string, () => void]>([
+    ['gone', () => rmSync(live())],
+    ['overwritten', () => writeFileSync(live(), 'no database at all '.repeat(1000))],
+  ])('%s: what its log holds is not written into the restored one', async (_, lose) => {
+    await kill();
+    lose();
+
+    expect(await steward('restore prepare latest --only database --yes', identity())).toMatchObject({ outcome: 'done' });
+    expect(await steward('restore cutover latest')).toMatchObject({ outcome: 'done' });
+
+    expect(await answers()).toBe(true);
+    expect(oracle()).toBe(then);
+    expect(check()).toEqual([{ integrity_check: 'ok' }]);
+  });
+
+  test('a clone does not take its place', async () => {
+    await kill();
+    const whole = readFileSync(live());
+    writeFileSync(live(), 'no database at all');
+    const reply = await steward('restore prepare latest --as-clone --yes', identity());
+    expect(reply.outcome).not.toBe('done');
+    writeFileSync(live(), whole);
+    run(control.start);
+    await until(answers, 60_000, 'Synapse answers');
+  });
 });

@@ -6,7 +6,7 @@ import { pipeline } from 'node:stream/promises';
 import { Failure } from '../../failures/failure.ts';
 import { toldApart } from '../stream.ts';
 import type { Direction, LoadFormat, RestoreDatabases, Snapshot, Space } from '../stack.ts';
-import { openSqlite, readerOf } from './sqlite.ts';
+import { isDamaged, openSqlite, readerOf } from './sqlite.ts';
 import { freeAt, noSpace, told } from './space.ts';
 import { syncFolder } from './sync-folder.ts';
 
@@ -37,8 +37,9 @@ export class SqliteRestore {
       if (cause instanceof Failure) throw cause;
       throw new Failure('backup.unreadable', { attempted: 'read the copy of the database', reason: 'it is no whole zstd', cause: error });
     }
-    const live = await stat(this.#path).catch(() => null);
-    if (live !== null && process.getuid?.() === 0) await chown(path, live.uid, live.gid);
+    // Whoever the homeserver is must be able to write it, also where the live one is gone.
+    const live = await stat(this.#path).catch(() => stat(dirname(this.#path)));
+    if (process.getuid?.() === 0) await chown(path, live.uid, live.gid);
     const database = openSqlite(path, false);
     try {
       database.exec('DELETE FROM e2e_one_time_keys_json');
@@ -85,6 +86,8 @@ export class SqliteRestore {
     if (there.live) settle(this.#path);
     if (direction === 'in') {
       if (there.live) await linkOnce(this.#path, kept);
+      // Of a file that is gone or damaged: SQLite would write them into the one that takes its name.
+      await moveJournals(this.#path, kept);
       await rename(prepared, this.#path);
       return;
     }
@@ -93,7 +96,9 @@ export class SqliteRestore {
       return;
     }
     if (!there.prepared) await linkOnce(this.#path, prepared);
+    await moveJournals(this.#path, prepared);
     await rename(kept, this.#path);
+    await moveJournals(kept, this.#path);
     // Two names of one file: a rename leaves both.
     await rm(kept, { force: true });
   }
@@ -105,11 +110,22 @@ export class SqliteRestore {
   }
 
   async drop(id: string, which: 'prepared' | 'kept'): Promise<void> {
-    for (const end of ['', '-wal', '-shm', '-journal']) await rm(`${this.#at(id, which)}${end}`, { force: true });
+    for (const end of ['', ...journals]) await rm(`${this.#at(id, which)}${end}`, { force: true });
   }
 
   #at(id: string, which: 'prepared' | 'kept'): string {
     return `${this.#path}.${which === 'prepared' ? 'restore' : 'before'}-${id}`;
+  }
+}
+
+/** What lies beside a file, by its name: the log that is written ahead, its index, the journal of what is taken back. */
+const journals = ['-wal', '-shm', '-journal'];
+
+async function moveJournals(from: string, to: string): Promise<void> {
+  for (const end of journals) {
+    await rename(`${from}${end}`, `${to}${end}`).catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    });
   }
 }
 
@@ -127,6 +143,9 @@ function settle(path: string): void {
   const database = openSqlite(path, false);
   try {
     database.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+  } catch (error) {
+    // As it is it is kept: it may be why a backup is restored.
+    if (!isDamaged(error)) throw error;
   } finally {
     database.close();
   }

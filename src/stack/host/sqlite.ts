@@ -19,6 +19,12 @@ export function openSqlite(path: string, readOnly: boolean): DatabaseSync {
   }
 }
 
+/** Whether SQLite says that a file is none of its databases, or a damaged one. */
+export function isDamaged(error: unknown): boolean {
+  // SQLITE_CORRUPT and SQLITE_NOTADB, without what extends them.
+  return [11, 26].includes(((error as { errcode?: number } | null)?.errcode ?? 0) & 0xff);
+}
+
 /** The file as it is at one instant, by SQLite's online backup, in a folder of its own that `close` removes. */
 export interface SqliteCopy extends Snapshot {
   path: string;
