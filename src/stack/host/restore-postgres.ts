@@ -286,7 +286,7 @@ function cannotLoad(said: string): Failure | null {
   if (lines[0] === '') return null;
   const reason = (/ERROR: +(.*)|FATAL: +(.*)/.exec(lines.join('\n'))?.[0] ?? lines[0] ?? '').slice(0, 300);
   const attempted = 'load the database';
-  return /No space left on device|Disk quota exceeded/.test(said)
+  return /No space left on device|Disk quota exceeded|wrote only \d+ of \d+ bytes/.test(said)
     ? new Failure('restore.no-space', { attempted, reason: `PostgreSQL said ${reason}` })
     : new Failure('restore.failed', { attempted, reason: `PostgreSQL said ${reason}` });
 }
