@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { isIntact, type Backups } from '../../backup/backups.ts';
 import type { ScriptsContent } from '../../backup/scripts/content.ts';
 import { scriptsPlace, type ScriptsBackup } from '../../backup/scripts/folder.ts';
-import { asFailure, Failure } from '../../failures/failure.ts';
+import { Failure } from '../../failures/failure.ts';
 import type { FailureId } from '../../failures/table.ts';
 import { fields, list, text, type Part } from '../../reply/parts.ts';
 import { sizeText } from '../../reply/size.ts';
@@ -72,10 +72,11 @@ export const backupVerify = defineWrite({
         found.push(openedOf(await backups.verify(row, level, unlock, ctx), row));
       } catch (error) {
         signal.throwIfAborted();
-        const failure = asFailure(error);
-        if (failure.id === 'backup.no-key' || failure.id === 'job.cancelled') throw error;
-        if (destinations.length === 1) throw withMend(failure, backups, id, destination);
-        found.push({ destination, failure });
+        // A stop while keys are waited for, which the next start goes on from, or a bug.
+        if (!(error instanceof Failure)) throw error;
+        if (error.id === 'backup.no-key' || error.id === 'job.cancelled') throw error;
+        if (destinations.length === 1) throw withMend(error, backups, id, destination);
+        found.push({ destination, failure: error });
       }
     }
     assertAll(id, found, backups);
