@@ -303,7 +303,7 @@ describe('on PostgreSQL', () => {
       ['once it is loaded', () => Math.ceil(databaseBytes() * 1.35), 'is full'],
     ])('%s a copy is read to its end instead, and the live database goes on', async (_, free, reason) => {
       const before = await world.oracle('synapse');
-      small.fillTo(free());
+      await small.fillTo(free());
       for (const line of ['backup verify latest --level 3', 'backup verify latest --level 4'])
         expect(verified(await world.steward(line))).toMatchObject({ objectLevel: 2, missing: expect.stringContaining(reason) });
       const drilled = await world.steward('backup drill');

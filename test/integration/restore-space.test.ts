@@ -72,7 +72,7 @@ const look = async () => ({
 
   test('where the server says where its data are, before anything is loaded', async () => {
     await sql(world.postgres.superuser, 'GRANT pg_read_all_settings TO steward');
-    data.fillTo(150 * mebibyte);
+    await data.fillTo(150 * mebibyte);
     expect(await prepare()).toMatchObject({
       errorId: 'restore.no-space',
       said: expect.stringMatching(/small-postgres-.* has 1\d\d MB free, and about \d+ MB are needed/),
@@ -91,12 +91,12 @@ const look = async () => ({
   });
 
   test('of media that take more than their size', async () => {
-    home.fillTo(mebibyte / 2);
+    await home.fillTo(mebibyte / 2);
     expect(await prepare('--only media')).toMatchObject({ errorId: 'restore.no-space', said: expect.stringContaining(world.synapse.dir) });
   });
 
   test('of media, seen before', async () => {
-    home.fillTo(2000);
+    await home.fillTo(2000);
     expect(await prepare('--only media')).toMatchObject({ errorId: 'restore.no-space', said: expect.stringMatching(/free, and about/) });
   });
 
@@ -123,7 +123,7 @@ const look = async () => ({
   await world.postgres.start();
   await world.start();
   before = await look();
-  data.fillTo(90 * mebibyte);
+  await data.fillTo(90 * mebibyte);
   const dry = await world.steward('restore prepare latest --dry-run');
   expect(JSON.stringify(dry.parts)).toMatch(/GRANT pg_read_all_settings TO steward;.*lets Steward look/);
   const config = await world.steward('server config');

@@ -132,7 +132,7 @@ test('prepares, cuts over, goes back and finishes, by the key of an admin alone'
   const identity = readFileSync(join(dir, 'admin.key'), 'utf8');
   const now = oracle();
   const said = async (): Promise<string> => JSON.stringify((await steward('restore prepare latest --yes', { identity })).parts);
-  disk?.fillTo(1 << 20);
+  await disk?.fillTo(1 << 20);
   expect(await said()).toMatch(/has 1\.\d MB free, and about \d+(\.\d)? MB are needed \(restore\.no-space\)/);
   // As if the copy were as small as its manifest says.
   const [backup = ''] = readdirSync(join(dir, 'disk')).filter((name) => /^\d/.test(name));

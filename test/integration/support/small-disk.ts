@@ -1,6 +1,7 @@
-import { spawnSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { canMount } from './namespace.ts';
 
 /** Whether disks of a size of their own can be had for programs that run already. */
@@ -25,10 +26,10 @@ export class SmallDisk {
     return join(this.path, 'filler');
   }
 
-  /** Takes space until so many bytes are free. */
-  fillTo(left: number): void {
+  /** Takes space until so many bytes are free. Who looks after the disk in this process can go on meanwhile. */
+  async fillTo(left: number): Promise<void> {
     this.empty();
-    run('fallocate', '-l', String(this.free - left), this.#filler);
+    await promisify(execFile)('fallocate', ['-l', String(this.free - left), this.#filler]);
   }
 
   empty(): void {
