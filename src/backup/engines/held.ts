@@ -30,8 +30,9 @@ export async function backUpByEngine(engine: Engine, signal: AbortSignal): Promi
   const attempted = `back up ${engine.server} with ${engine.name}`;
   const before = new Set((await engine.list(signal)).map(({ label }) => label));
   await engine.create(signal);
-  const [newest] = await engine.list(signal);
-  if (newest === undefined || before.has(newest.label))
+  // Not the first: Barman names them by the time of day, which comes twice in autumn.
+  const newest = (await engine.list(signal)).find(({ label }) => !before.has(label));
+  if (newest === undefined)
     throw new Failure('backup.engine-failed', { attempted, reason: 'it said that it had made one, and lists none that is new' });
   if (newest.problem !== null) throw new Failure('backup.engine-failed', { attempted, reason: `${newest.label}: ${newest.problem}` });
   return newest;
