@@ -9,7 +9,7 @@ import type { Direction, HeldFile, StagedFile } from '../stack.ts';
 import type { HostConfig } from '../mas-config.ts';
 import { asPyYaml } from '../synapse-config.ts';
 import { told } from './space.ts';
-import { syncFolder } from './sync-folder.ts';
+import { syncFolder } from './sync.ts';
 import { causeOf } from './tar-read.ts';
 
 /** Keys of homeserver.yaml, and of the configuration of MAS, that say where things are: the places, and the database's password, stay those of today. */

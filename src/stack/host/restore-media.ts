@@ -8,6 +8,7 @@ import { Failure } from '../../failures/failure.ts';
 import type { MediaFile } from '../stack.ts';
 import { buffer, Tap } from '../stream.ts';
 import { told } from './space.ts';
+import { syncFileSystem } from './sync.ts';
 import { causeOf, piecesOf } from './tar-read.ts';
 
 /** The only names that a file of media may have; no part of them leads out of the folder. */
@@ -77,6 +78,7 @@ export class MediaRestore {
 
   async add(): Promise<void> {
     const home = await this.#home();
+    let added = 0;
     for await (const path of filesBelow(join(home, 'new'))) {
       const [from, to, aside] = [join(home, 'new', path), join(this.#mediaPath, path), join(home, 'old', path)];
       const [ours, live] = await Promise.all([lstat(from), lstat(to).catch(() => null)]);
@@ -87,7 +89,9 @@ export class MediaRestore {
         await rename(to, aside);
       }
       await link(from, to);
+      added += 1;
     }
+    if (added > 0) await syncFileSystem(this.#mediaPath);
   }
 
   async takeBack(): Promise<void> {

@@ -8,7 +8,7 @@ import { toldApart } from '../stream.ts';
 import type { Direction, LoadFormat, RestoreDatabases, Snapshot, Space } from '../stack.ts';
 import { isDamaged, openSqlite, readerOf } from './sqlite.ts';
 import { freeAt, noSpace, told } from './space.ts';
-import { syncFolder } from './sync-folder.ts';
+import { syncFolder } from './sync.ts';
 
 /** A restore beside an SQLite file: a file, put in place of the live one by a rename. */
 export class SqliteRestore {
