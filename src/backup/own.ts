@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { pack, type Pack } from 'tar-stream';
+import { accountsIn } from '../stack/accounts.ts';
 import { inThread } from '../stack/thread.ts';
 import type { StoreCopy } from './own-worker.ts';
 
@@ -66,7 +67,8 @@ async function add(archive: Pack, path: string, as: string): Promise<void> {
   try {
     const { size, mode, mtime, uid, gid } = await file.stat();
     const written = Promise.withResolvers<undefined>();
-    const header = { name: as.slice(1), size, mode: mode & 0o7777, mtime, uid, gid };
+    const owner = { uid, gid, uname: accountsIn('/etc/passwd').nameOf(uid), gname: accountsIn('/etc/group').nameOf(gid) };
+    const header = { name: as.slice(1), size, mode: mode & 0o7777, mtime, ...owner };
     const entry = archive.entry(header, (error) => (error == null ? written.resolve(undefined) : written.reject(error)));
     await pipeline(createReadStream('', { fd: file, autoClose: false, start: 0, ...(size === 0 ? {} : { end: size - 1 }) }), entry);
     await written.promise;

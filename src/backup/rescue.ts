@@ -40,12 +40,12 @@ export function rescueText(facts: RescueFacts): string {
   const config = shellWord(configPath);
   const install =
     place.kind === 'postgres'
-      ? `PostgreSQL ${database.major ?? ''} or newer at ${place.host}:${place.port}, with the roles ${[...new Set([place.owner, place.user])].join(' and ')}:
+      ? `The database: PostgreSQL at ${place.host}:${place.port}, with the roles ${[...new Set([place.owner, place.user])].join(' and ')}:
 their passwords are in the files of step 2 and 3. What a restore needs of them, and an empty database:
 
 ${grantsFor(place).map(psqlLine).join('\n')}
 createdb -T template0 -E UTF8 --locale=C -O ${shellWord(place.owner)} ${shellWord(place.name)}`
-      : `Nothing for the database: SQLite, at ${place.path}.`;
+      : `Nothing, for the database: SQLite, at ${place.path}.`;
   const masPlace = mas === null ? '' : `\nMatrix Authentication Service, which has the accounts: ${masWords(mas)}`;
   const masInstall =
     mas?.database == null
@@ -81,6 +81,9 @@ ${epochs.map(({ name, recipient, recipients }) => `  ${epochFile(name)}, of ${re
 
 WHAT TO TYPE
 
+First the software, nothing of it started: Steward ${stewardVersion} or newer, Synapse${place.kind === 'postgres' ? `, PostgreSQL ${database.major ?? ''} or newer` : ''}${mas === null ? '' : ', Matrix Authentication Service'}, with the
+users that they run as: files come back by the names of their owners.
+
 As root, in a folder that holds what this destination holds; of a bucket, ${rescueFolder} and the folder of the newest backup that has a
 manifest.json are enough here, and Steward reads the rest from the bucket. my.key is your key of age.
 
@@ -101,8 +104,7 @@ ${open}/config/config.tar.age | tar -x -p -C /
 ${open}/secrets/secrets.tar.age | tar -x -p -C /
 ${open}/keys/signing-key.tar.age | tar -x -p -C /
 
-4. The software: Steward ${stewardVersion} or newer, Synapse, not started.
-${install}
+4. ${install}
 ${masInstall}
 5. All else, by Steward. Where the destination is at another place now, say so in ${configPath} first.
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Tar, tarOf, type TarredFile } from '../../src/stack/host/tar.ts';
 
@@ -70,4 +70,21 @@ test('a file that changes while it is read breaks it', () => {
     expect(() => [...blocks]).toThrow('changed while it was read');
     expect(files).toEqual([]);
   }
+});
+
+test('names the owner, whose number is another one on another machine', () => {
+  const path = join(dir, 'owned');
+  writeFileSync(path, 'x');
+  const asRoot = process.getuid?.() === 0;
+  if (asRoot) chownSync(path, 1, 1);
+  const archive = Buffer.concat([...tarOf([{ path, name: 'owned' }])]);
+  const listed = spawnSync('tar', ['-tv'], { input: archive });
+  expect(listed.stdout.toString()).toContain(asRoot ? ' daemon/daemon ' : ` ${userInfo().username}/`);
+  if (!asRoot) return;
+  const passwd = join(dir, 'passwd');
+  writeFileSync(passwd, 'root:x:0:0::/:/bin/sh\ndaemon:x:4242:1::/:/bin/sh\n');
+  mkdirSync(join(dir, 'elsewhere'));
+  const script = `mount --bind ${passwd} /etc/passwd && tar -xp -C ${join(dir, 'elsewhere')}`;
+  expect(spawnSync('unshare', ['-m', 'sh', '-c', script], { input: archive })).toMatchObject({ status: 0 });
+  expect(statSync(join(dir, 'elsewhere/owned'))).toMatchObject({ uid: 4242, gid: 1 });
 });

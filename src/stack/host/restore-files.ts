@@ -5,6 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import { extract, type Header } from 'tar-stream';
 import { parseDocument, type Document } from 'yaml';
 import { Failure } from '../../failures/failure.ts';
+import { accountsIn } from '../accounts.ts';
 import type { Direction, HeldFile, StagedFile } from '../stack.ts';
 import type { HostConfig } from '../mas-config.ts';
 import { asPyYaml } from '../synapse-config.ts';
@@ -39,7 +40,7 @@ export class FileRestore {
     feeding.catch(() => undefined);
     try {
       for await (const entry of archive) {
-        const { name, size, mode, uid, gid } = entry.header;
+        const { name, size, mode } = entry.header;
         assertPlain(entry.header);
         const path = to ?? `/${name}`;
         if (seen.has(path)) throw unsafe(entry.header, 'is there twice');
@@ -50,7 +51,7 @@ export class FileRestore {
         }
         if (size > fileAtMost) throw unsafe(entry.header, `has ${size} bytes`);
         const content = await buffer(entry);
-        staged.push({ path, live: await this.#keep(path, content, { mode, uid, gid }) });
+        staged.push({ path, live: await this.#keep(path, content, { mode, ...ownerOf(entry.header) }) });
       }
       await feeding;
     } catch (error) {
@@ -149,6 +150,11 @@ interface Meta {
   mode: number;
   uid: number;
   gid: number;
+}
+
+/** By name, where this machine has it: another machine has given its users other numbers. */
+function ownerOf({ uid, gid, uname, gname }: Header): { uid: number; gid: number } {
+  return { uid: accountsIn('/etc/passwd').idOf(uname) ?? uid, gid: accountsIn('/etc/group').idOf(gname) ?? gid };
 }
 
 /** @throws Failure `restore.unsafe-name` for what no archive of Steward's has: anything but files, each at its path below `/` */

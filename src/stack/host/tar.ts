@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readSync, type Stats } from 'node:fs';
+import { accountsIn } from '../accounts.ts';
 import { buffer } from '../stream.ts';
 
 export interface TarInput {
@@ -20,13 +21,15 @@ export interface TarredFile {
 const record = 512;
 
 /**
- * A tar archive (ustar, with pax headers where that has no room) of whole files with their modes, owners and times. Its blocks are
+ * A tar archive (ustar, with pax headers where that has no room) of whole files with their modes, owners by name and number, and times. Its blocks are
  * of 1 MiB, and each has its memory for itself. Files are read straight into them, by the calling thread: through the pool of
  * threads the reading of small files takes four times the work.
  */
 export class Tar {
   readonly #blocks = new Blocks();
   readonly #onFile: (file: TarredFile) => void;
+  readonly #users = accountsIn('/etc/passwd');
+  readonly #groups = accountsIn('/etc/group');
 
   /** @param onFile is told of each file that is in the archive */
   constructor(onFile: (file: TarredFile) => void = () => undefined) {
@@ -40,7 +43,7 @@ export class Tar {
     try {
       const stats = fstatSync(file);
       if (!stats.isFile()) return;
-      yield* this.#blocks.put(headersOf(name, stats));
+      yield* this.#blocks.put(headersOf(name, stats, { user: this.#users.nameOf(stats.uid), group: this.#groups.nameOf(stats.gid) }));
       const hash = createHash('sha256');
       for (let left = stats.size; left > 0;) {
         const got = readSync(file, this.#blocks.free.subarray(0, left));
@@ -114,12 +117,12 @@ class Blocks {
 }
 
 /** POSIX.1-2001: the header of a file, and before it, where a name or a number does not fit, one that says it in full (pax). */
-function headersOf(name: string, { size, mode, uid, gid, mtimeMs }: Stats): Buffer {
+function headersOf(name: string, { size, mode, uid, gid, mtimeMs }: Stats, owner: Owner): Buffer {
   const numbers = { size, uid, gid };
   const large = Object.entries(numbers).filter(([key, value]) => value >= 8 ** widths[key as keyof typeof numbers]);
   const isPlain = /^[\x01-\x7f]{1,100}$/.test(name);
   const said = [...(isPlain ? [] : [['path', name] as const]), ...large];
-  const header = headerOf(name, { mode: mode & 0o7777, uid, gid, size, mtime: Math.max(0, Math.floor(mtimeMs / 1000)) }, '0');
+  const header = headerOf(name, { mode: mode & 0o7777, uid, gid, size, mtime: Math.max(0, Math.floor(mtimeMs / 1000)) }, '0', owner);
   if (said.length === 0) return header;
   const words = Buffer.from(said.map(([key, value]) => paxLine(key, String(value))).join(''));
   const padding = Buffer.alloc(-words.length & (record - 1));
@@ -129,7 +132,12 @@ function headersOf(name: string, { size, mode, uid, gid, mtimeMs }: Stats): Buff
 /** Octal digits of each number, in the header's order. */
 const widths = { mode: 7, uid: 7, gid: 7, size: 11, mtime: 11 } as const;
 
-function headerOf(name: string, numbers: Readonly<Record<keyof typeof widths, number>>, type: '0' | 'x'): Buffer {
+interface Owner {
+  user: string;
+  group: string;
+}
+
+function headerOf(name: string, numbers: Readonly<Record<keyof typeof widths, number>>, type: '0' | 'x', owner?: Owner): Buffer {
   const header = Buffer.alloc(record);
   header.write(name, 0, 100);
   let at = 100;
@@ -140,6 +148,12 @@ function headerOf(name: string, numbers: Readonly<Record<keyof typeof widths, nu
   }
   header.write(`        ${type}`, 148);
   header.write('ustar\x0000', 257);
+  // A name that does not fit is none: the number counts then.
+  for (const [at, text] of [
+    [265, owner?.user ?? ''],
+    [297, owner?.group ?? ''],
+  ] as const)
+    if (Buffer.byteLength(text) < 32) header.write(text, at);
   const sum = header.reduce((total, byte) => total + byte, 0);
   header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
   return header;
