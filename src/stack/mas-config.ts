@@ -3,7 +3,7 @@ import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { Failure } from '../failures/failure.ts';
 import { isPlainObject } from '../config/document.ts';
-import { readYaml, type PostgresSettings, type SynapseConfig } from './synapse-config.ts';
+import { readYaml, tlsModes, tlsOf, type PostgresSettings, type SynapseConfig } from './synapse-config.ts';
 
 /** What a backup needs of the configuration of Matrix Authentication Service. */
 export interface MasConfig {
@@ -25,6 +25,10 @@ const shape = z.looseObject({
     password: z.string().optional(),
     password_file: z.string().optional(),
     database: z.string().optional(),
+    ssl_mode: z.enum(tlsModes).optional(),
+    ssl_ca_file: z.string().optional(),
+    ssl_certificate_file: z.string().optional(),
+    ssl_key_file: z.string().optional(),
   }),
   secrets: z.looseObject({ keys_dir: z.string().optional() }).optional(),
 });
@@ -67,16 +71,18 @@ async function filesOf(folder: string, refuse: (reason: string) => Failure): Pro
 }
 
 async function placeOf(
-  { uri, host, socket, port, username, password, password_file: file, database }: z.output<typeof shape>['database'],
+  given: z.output<typeof shape>['database'],
   at: (path: string) => string,
   refuse: (reason: string) => Failure,
 ): Promise<PostgresSettings> {
+  const { uri, host, socket, port, username, password, password_file: file, database } = given;
   const url = uri === undefined ? null : URL.parse(uri);
   if (uri !== undefined && (url === null || !/^postgres(ql)?:$/.test(url.protocol)))
     throw refuse('its `database.uri` is none of PostgreSQL');
   const part = (text: string | undefined): string | undefined => (text === undefined || text === '' ? undefined : decodeURIComponent(text));
-  const user = username ?? part(url?.username) ?? part(url?.searchParams.get('user') ?? undefined);
-  const name = database ?? part(url?.pathname.slice(1)) ?? part(url?.searchParams.get('dbname') ?? undefined) ?? user;
+  const param = (key: string): string | undefined => url?.searchParams.get(key) ?? undefined;
+  const user = username ?? part(url?.username) ?? part(param('user'));
+  const name = database ?? part(url?.pathname.slice(1)) ?? part(param('dbname')) ?? user;
   if (user === undefined || name === undefined) throw refuse('its `database` names no role');
   const fromFile =
     file === undefined
@@ -84,12 +90,21 @@ async function placeOf(
       : (await readFile(at(file), 'utf8').catch(() => Promise.reject(refuse(`${at(file)} cannot be opened`)))).trim();
   return {
     kind: 'postgres',
-    host: socket ?? host ?? part(url?.hostname) ?? part(url?.searchParams.get('host') ?? undefined) ?? '/var/run/postgresql',
+    host: socket ?? host ?? part(url?.hostname) ?? part(param('host')) ?? '/var/run/postgresql',
     port: port ?? Number(part(url?.port) ?? 5432),
     user,
     name,
     password: password ?? fromFile ?? part(url?.password) ?? null,
-    options: url?.searchParams.get('options') ?? undefined,
+    options: param('options'),
+    tls: tlsOf(
+      {
+        mode: given.ssl_mode ?? tlsModes.find((mode) => mode === param('sslmode')) ?? 'prefer',
+        rootCert: given.ssl_ca_file ?? param('sslrootcert'),
+        cert: given.ssl_certificate_file ?? param('sslcert'),
+        key: given.ssl_key_file ?? param('sslkey'),
+      },
+      at,
+    ),
   };
 }
 

@@ -16,6 +16,17 @@ export interface PostgresSettings {
   password: string | null;
   /** Settings of each connection, as libpq takes them. */
   options: string | undefined;
+  tls: TlsSettings;
+}
+
+export const tlsModes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'] as const;
+
+/** libpq's sslmode, sslrootcert, sslcert and sslkey; paths are absolute. */
+export interface TlsSettings {
+  mode: (typeof tlsModes)[number];
+  rootCert?: string | undefined;
+  cert?: string | undefined;
+  key?: string | undefined;
 }
 
 export interface SynapseConfig {
@@ -50,9 +61,13 @@ const arguments_ = z.looseObject({
   password: z.union([z.string(), z.number(), z.bigint()]).optional(),
   dbname: z.string().optional(),
   options: z.string().optional(),
+  sslmode: z.enum(tlsModes).default('prefer'),
+  sslrootcert: z.string().optional(),
+  sslcert: z.string().optional(),
+  sslkey: z.string().optional(),
   database: z.string().optional(),
 });
-const databaseShape = z.looseObject({ name: z.string(), args: arguments_.default({}) });
+const databaseShape = z.looseObject({ name: z.string(), args: arguments_.prefault({}) });
 const shape = z.looseObject({
   server_name: text,
   database: databaseShape.optional(),
@@ -208,7 +223,14 @@ function databaseOf(
     name: args.dbname ?? args.database ?? user,
     password: args.password === undefined ? null : String(args.password),
     options: args.options,
+    tls: tlsOf({ mode: args.sslmode, rootCert: args.sslrootcert, cert: args.sslcert, key: args.sslkey }, at),
   };
+}
+
+/** `system` is a word of libpq's, for the machine's own root certificates. */
+export function tlsOf({ mode, rootCert, cert, key }: TlsSettings, at: (path: string) => string): TlsSettings {
+  const placed = (path: string | undefined): string | undefined => (path === undefined || path === 'system' ? path : at(path));
+  return { mode, rootCert: placed(rootCert), cert: placed(cert), key: placed(key) };
 }
 
 function secretFilesIn(tree: unknown): string[] {

@@ -29,7 +29,18 @@ import { readSynapseConfig, type SynapseConfig } from '../synapse-config.ts';
 import { logsOf, missingControl, restartComponent, startComponent, statusOf, stopComponent, type ComponentSettings } from './components.ts';
 import { HostRestores } from './restore.ts';
 import { tarOfMedia } from './media.ts';
-import { connect, factsOf, maintenance, majorOf, onServer, openSnapshot, powersOf, sizeOf, type Access } from './postgres.ts';
+import {
+  connect,
+  environmentOf,
+  factsOf,
+  maintenance,
+  majorOf,
+  onServer,
+  openSnapshot,
+  powersOf,
+  sizeOf,
+  type Access,
+} from './postgres.ts';
 import { dataFolder, settingsGrant } from './restore-postgres.ts';
 import { dumpProgram, hasProgram, inLargePieces, postgresPrograms } from './programs.ts';
 import { dumpProgress } from './dump-progress.ts';
@@ -231,12 +242,12 @@ export class HostStack implements Stack {
     const program = dumpProgram(this.#settings.postgresPrograms, major);
     const snapshot = await openSnapshot(access);
     const options = ['-Fc', '-Z0', '--no-password', ...more, '--lock-wait-timeout=60s', `--snapshot=${snapshot.id}`];
-    const { host, port, user, name, password } = access;
+    const { host, port, user, name } = access;
     // The options of the homeserver's connections are left out: pg_dump looks into every schema, and a limit of time is not for it.
     const producer = {
       name: 'pg_dump',
       command: await inLargePieces([program, ...options, '-h', host, '-p', String(port), '-U', user, '-d', name]),
-      env: { PGAPPNAME: dumpName, ...(password === null ? {} : { PGPASSWORD: password.reveal() }) },
+      env: { PGAPPNAME: dumpName, ...environmentOf(access) },
     };
     return { snapshot, producer };
   }
@@ -382,6 +393,7 @@ export class HostStack implements Stack {
       password,
       owner: database.user,
       options: database.options,
+      tls: database.tls,
     };
   }
 
@@ -438,8 +450,8 @@ export class HostStack implements Stack {
 }
 
 /** Its own role reads what it owns. */
-function masAccess({ database: { host, port, name, user, password, options } }: MasConfig): Access {
-  return { host, port, name, user, password: password === null ? null : new SecretValue(password), owner: user, options };
+function masAccess({ database: { host, port, name, user, password, options, tls } }: MasConfig): Access {
+  return { host, port, name, user, password: password === null ? null : new SecretValue(password), owner: user, options, tls };
 }
 
 const masPlaceOf = ({ database: { host, port, name, user } }: MasConfig): MasFacts['database'] => ({

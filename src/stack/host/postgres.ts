@@ -2,6 +2,8 @@ import type { Client, ClientConfig } from 'pg';
 import type { Secret } from '../../config/secret.ts';
 import { Failure } from '../../failures/failure.ts';
 import type { Capability, DatabaseFacts, Snapshot } from '../stack.ts';
+import type { TlsSettings } from '../synapse-config.ts';
+import { isOfTls, tlsAttempts, tlsEnvironment, wantsOther } from './postgres-tls.ts';
 
 /** How Steward reaches the database. */
 export interface Access {
@@ -14,6 +16,8 @@ export interface Access {
   owner: string;
   /** Settings of the homeserver's connections, as libpq takes them (`-c search_path=synapse`). */
   options?: string | undefined;
+  /** Of the homeserver's connections. Default: none. */
+  tls?: TlsSettings | undefined;
 }
 
 export type Row = Record<string, unknown>;
@@ -21,6 +25,7 @@ export type Row = Record<string, unknown>;
 /** A table that every Synapse has. */
 const everySynapse = 'schema_version';
 
+const noTls: TlsSettings = { mode: 'disable' };
 /** Milliseconds after which a server that does not answer is called unreachable. */
 const connectBound = 10_000;
 
@@ -30,16 +35,32 @@ const connectBound = 10_000;
  * @throws Failure `stack.database-unreachable`
  */
 export async function connect(access: Access): Promise<Client> {
-  const { host, port, name, user, password, owner, options } = access;
+  const { host, port, name, user, password, owner, options, tls = noTls } = access;
   const settings: ClientConfig = {
     ...{ host, port, database: name, user },
     // The last one counts: limits that are for the homeserver's queries are not for a copy.
     ...(options === undefined ? {} : { options: `${options} -c statement_timeout=0 -c idle_in_transaction_session_timeout=0` }),
     ...{ connectionTimeoutMillis: connectBound, application_name: 'steward' },
   };
+  const secret = password === null ? {} : { password: password.reveal() };
+  try {
+    const attempts = await tlsAttempts(host, tls);
+    for (const [n, ssl] of attempts.entries())
+      try {
+        return await connected({ ...settings, ...secret, ssl }, owner);
+      } catch (error) {
+        if (n === attempts.length - 1 || !wantsOther(error)) throw error;
+      }
+    throw new TypeError('no way to connect was tried');
+  } catch (error) {
+    throw unreachable(access, error);
+  }
+}
+
+async function connected(settings: ClientConfig, owner: string): Promise<Client> {
   // Loaded when first needed: most starts never ask a database.
   const { default: pg } = await import('pg');
-  const client = new pg.Client({ ...settings, ...(password === null ? {} : { password: password.reveal() }) });
+  const client = new pg.Client(settings);
   // A connection that breaks while idle tells here; what is asked next fails by itself.
   client.on('error', () => undefined);
   try {
@@ -48,8 +69,13 @@ export async function connect(access: Access): Promise<Client> {
     return client;
   } catch (error) {
     await client.end().catch(() => undefined);
-    throw unreachable(access, error);
+    throw error;
   }
+}
+
+/** What PostgreSQL's programs take beside their arguments, as variables of the environment. */
+export function environmentOf({ password, tls = noTls }: Access): Record<string, string> {
+  return { ...tlsEnvironment(tls), ...(password === null ? {} : { PGPASSWORD: password.reveal() }) };
 }
 
 /** Where the homeserver's role looks into another schema by a setting of its own, this role does too. */
@@ -73,7 +99,8 @@ export async function onServer<T>(access: Access, work: (client: Client) => Prom
 export function unreachable({ host, port, name, user }: Access, error: unknown): Failure {
   const { code, message } = error as { code?: string; message?: string };
   // 28…: the server does not let this role in; 3D000: there is no such database. Its messages name roles and databases only.
-  const said = code !== undefined && /^(28|3D)/.test(code) ? (message ?? code) : (code ?? 'no answer');
+  const isTold = (code !== undefined && /^(28|3D)/.test(code)) || isOfTls(error);
+  const said = isTold ? (message ?? code ?? '') : (code ?? 'no answer');
   return new Failure('stack.database-unreachable', {
     attempted: `connect to the database ${name} on ${host}:${port} as ${user}`,
     reason: said,

@@ -5,7 +5,7 @@ import type { Clock } from '../../clock.ts';
 import { Failure } from '../../failures/failure.ts';
 import type { Direction, LoadFormat, RestoreDatabases, Snapshot, Space } from '../stack.ts';
 import { feedDecompressed } from './feed.ts';
-import { connect, identifier, maintenance, majorOf, openSnapshot, rowsOf, type Access } from './postgres.ts';
+import { connect, environmentOf, identifier, maintenance, majorOf, openSnapshot, rowsOf, type Access } from './postgres.ts';
 import { dumpProgram } from './programs.ts';
 import { freeAt, isOwnAddress, keepingFree } from './space.ts';
 
@@ -36,7 +36,7 @@ export class PostgresRestore {
         attempted: 'load the database',
         reason: 'the backup is of SQLite, and the homeserver uses PostgreSQL',
       });
-    const { host, port, user, password, owner } = this.#access;
+    const { host, port, user, owner } = this.#access;
     const name = this.#name(id, 'prepared');
     const { major, place } = await this.#on(maintenance, async (client) => {
       await client.query(`DROP DATABASE IF EXISTS ${identifier(name)} WITH (FORCE)`);
@@ -54,7 +54,7 @@ export class PostgresRestore {
         : ['--exit-on-error', '--no-owner', '--no-privileges', `--role=${owner}`, '--no-password'];
     const input = format === 'sql' ? after(restricted(owner), data) : data;
     // Its own words must be the ones that `cannotLoad` knows.
-    const env = { LC_ALL: 'C', PGAPPNAME: 'steward-restore', ...(password === null ? {} : { PGPASSWORD: password.reveal() }) };
+    const env = { LC_ALL: 'C', PGAPPNAME: 'steward-restore', ...environmentOf(this.#access) };
     const command = [program, ...options, '-h', host, '-p', String(port), '-U', user, '-d', name] as const;
     const load = (during: AbortSignal): Promise<void> =>
       feedDecompressed({ reader: { name: loader, command: [...command], env }, data: input, signal: during, explain: cannotLoad });
