@@ -12,6 +12,7 @@ import { signingKey } from '../../src/backup/keys.ts';
 import { signRecord, type Manifest } from '../../src/backup/manifest.ts';
 import { Reloadable } from '../../src/config/reloadable.ts';
 import { openCore, type Core } from '../../src/core.ts';
+import { answers as answersAt } from './support/answers.ts';
 import { runLine, type ShellReply } from './support/core-shell.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
 import { hasSmallDisks, SmallDisk } from './support/small-disk.ts';
@@ -66,12 +67,7 @@ function run([program = '', ...args]: readonly string[]): number | null {
   return spawnSync(program, args).status;
 }
 
-async function answers(): Promise<boolean> {
-  return fetch(`${synapse.url}/_matrix/client/versions`, { headers: { connection: 'close' } }).then(
-    (answer) => answer.ok,
-    () => false,
-  );
-}
+const answers = (): Promise<boolean> => answersAt(synapse.url);
 
 const steward = (line: string, secrets: Record<string, string> = {}): Promise<ShellReply> =>
   runLine(core, line, { secrets, breakGlass: 'test' });

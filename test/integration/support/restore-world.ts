@@ -10,6 +10,7 @@ import { startSynapse, type Account, type Synapse } from '../../../kit/synapse.t
 import { Reloadable } from '../../../src/config/reloadable.ts';
 import { openCore, type Core } from '../../../src/core.ts';
 import { silentLog } from '../../../src/telemetry/log.ts';
+import { answers } from './answers.ts';
 import { runLine, type ShellReply } from './core-shell.ts';
 import { until } from './until.ts';
 
@@ -134,12 +135,8 @@ export class RestoreWorld {
     return status === 0 ? out : null;
   }
 
-  async answers(): Promise<boolean> {
-    // A connection of its own: one that was kept is of the server before.
-    return fetch(`${this.synapse.url}/_matrix/client/versions`, { headers: { connection: 'close' } }).then(
-      (answer) => answer.ok,
-      () => false,
-    );
+  answers(): Promise<boolean> {
+    return answers(this.synapse.url);
   }
 
   async start(): Promise<void> {
