@@ -62,8 +62,6 @@ const lookEvery = 100;
 const probeBound = 20_000;
 /** Milliseconds that a server of a database is given to come back, when something is to be taken away there. */
 const backBound = 60_000;
-/** Milliseconds for which counts of what would be lost stand: a plan that was shown must not change by them. */
-const lossFor = 30 * 60_000;
 
 /**
  * Restores: prepared beside the live homeserver, put in place by a swap, taken back by the same. Failures are of the
@@ -71,7 +69,6 @@ const lossFor = 30 * 60_000;
  */
 export class Restores {
   readonly #options: RestoresOptions;
-  readonly #losses = new Map<string, { at: number; loss: Loss | null }>();
   #recovering: Promise<void> | null = null;
   #working = 0;
 
@@ -199,22 +196,11 @@ export class Restores {
     }
   }
 
-  /** What would be lost by a cutover, or by an undo, since the backup was taken; counted once for a plan. Null where it cannot be counted. */
+  /** What would be lost by a cutover, or by an undo, since the backup was taken. Null where it cannot be counted. */
   async loss(row: RestoreRow): Promise<Loss | null> {
-    const { clock, stack } = this.#options;
-    const key = `${row.id} ${row.state}`;
-    const known = this.#losses.get(key);
-    if (known !== undefined && clock.monotonic() - known.at < lossFor) return known.loss;
-    const loss =
-      row.report?.lastEvent == null
-        ? null
-        : await countSince(
-            () => stack().openSnapshot(),
-            row.report.lastEvent,
-            row.state === 'live' ? (row.cutOverAt ?? 0) : row.report.databaseAt,
-          );
-    this.#losses.set(key, { at: clock.monotonic(), loss });
-    return loss;
+    if (row.report?.lastEvent == null) return null;
+    const since = row.state === 'live' ? (row.cutOverAt ?? 0) : row.report.databaseAt;
+    return countSince(() => this.#options.stack().openSnapshot(), row.report.lastEvent, since);
   }
 
   /**

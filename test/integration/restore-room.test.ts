@@ -100,6 +100,10 @@ test('alice asks, bob types the code, and the answer on the restored data names 
   expect(world.pid).toBe(pid);
   expect(await users()).toContain('@later:example.org');
 
+  // What would be lost goes on growing: a homeserver is not still while somebody makes up his mind.
+  await bob.say('are you sure?');
+  await world.synapse.register({ localpart: 'later-still' });
+
   await bob.say(`!approve ${code}`);
   const answer = await alice.answer(said, 120_000);
   expect(resultOf(answer)).toMatchObject({ outcome: 'done', command: 'restore cutover' });

@@ -38,6 +38,13 @@ export const restoreCutover = defineWrite({
     const components = (await ctx.stack.components()).map(({ name }) => name);
     const changed = (await ctx.stack.restores.heldFiles(row.id)).filter(({ live }) => live !== 'same').map(({ path }) => path);
     const withDatabase = row.parts.includes('database');
+    const undo = `restore undo ${row.id}`;
+    // Where nothing is live there is nothing to lose, and nothing to go back to.
+    const hasLive = !withDatabase || (await ctx.stack.restores.databases(row.id)).live;
+    const preview = [
+      ...(withDatabase && hasLive ? [lossLine(await restores.loss(row), since, undo)] : []),
+      ...(report?.remarks ?? []).map(hintLine),
+    ];
     return {
       targets: [{ id: `restore ${row.id}` }, { id: `backup ${row.backup}` }],
       changes: [
@@ -45,9 +52,8 @@ export const restoreCutover = defineWrite({
         [`put in place: ${row.parts.join(', ')}`],
         ...(changed.length === 0 ? [] : [[`replace ${changed.join(', ')}`]]),
       ],
-      ...(report === null || report.remarks.length === 0 ? {} : { preview: report.remarks.map(hintLine) }),
-      ...(withDatabase ? { permanent: [lossLine(await restores.loss(row), since)] } : {}),
-      ...(withDatabase && !(await ctx.stack.restores.databases(row.id)).live ? {} : { undo: `restore undo ${row.id}` }),
+      ...(preview.length === 0 ? {} : { preview }),
+      ...(hasLive ? { undo } : {}),
       data: { id: row.id },
     };
   },
@@ -59,9 +65,9 @@ export const restoreCutover = defineWrite({
   async readBack({ restores, stack }, data, note) {
     const row = await settled(restores, data.id);
     if (row.state !== 'live') return null;
-    const { prepared, kept } = await stack.restores.databases(row.id);
     const withDatabase = row.parts.includes('database');
-    if (withDatabase && prepared) return null;
+    const { prepared, kept } = withDatabase ? await stack.restores.databases(row.id) : { prepared: false, kept: true };
+    if (prepared) return null;
     return {
       id: row.id,
       backup: row.backup,
@@ -71,7 +77,7 @@ export const restoreCutover = defineWrite({
       files: (await stack.restores.heldFiles(row.id)).filter(({ isReplaced }) => isReplaced).map(({ path }) => path),
       proven: typeof note['proven'] === 'string' ? note['proven'] : '',
       attached: attachedIn(note),
-      canUndo: kept || !withDatabase,
+      canUndo: kept,
       delegated: (await stack.facts()).mas !== null,
     };
   },

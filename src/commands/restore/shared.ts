@@ -40,13 +40,25 @@ export async function assertMaySwap({ stack }: CommandContext, parts: readonly R
     });
 }
 
-/** What is lost by going from what is live to what is not, in words. */
-export function lossLine(loss: Loss | null, since: number): Line {
+/**
+ * What is lost by going from what is live to what is not, in words.
+ *
+ * @param back the command that brings it back
+ */
+export function lossLine(loss: Loss | null, since: number, back: string): Line {
   const what =
     loss === null
       ? 'what was written'
       : `${count(loss.events, 'event')}, ${count(loss.users, 'new user')} and ${count(loss.media, 'new media file')}`;
-  return [`${what} since `, { time: since }, ` ${loss === null ? 'is' : 'are'} lost to everybody`];
+  const [are, them] = loss === null ? ['is', 'it'] : ['are', 'them'];
+  return [
+    `${what} since `,
+    { time: since },
+    ` ${are} lost to everybody; `,
+    { command: back },
+    ` brings ${them} back, until `,
+    { command: 'restore finish' },
+  ];
 }
 
 /** Waits for what a stop has cut off, where this is asked after a crash. */

@@ -42,7 +42,9 @@ export const restoreUndo = defineWrite({
     return {
       targets: [{ id: `restore ${row.id}` }],
       changes: [['stop the homeserver, and start it again on what was live before ', { strong: row.id }]],
-      ...(row.state === 'live' && row.parts.includes('database') ? { permanent: [lossLine(await restores.loss(row), since)] } : {}),
+      ...(row.state === 'live' && row.parts.includes('database')
+        ? { preview: [lossLine(await restores.loss(row), since, `restore cutover ${row.id}`)] }
+        : {}),
       ...(isLate ? { raise: { tier: 'catastrophic' as const, reason: 'the cutover is more than an hour ago' } } : {}),
       undo: `restore cutover ${row.id}`,
       data: { id: row.id },
