@@ -1,4 +1,4 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { Failure } from '../failures/failure.ts';
@@ -8,8 +8,16 @@ import { readYaml, tlsModes, tlsOf, type PostgresSettings, type SynapseConfig } 
 /** What a backup needs of the configuration of Matrix Authentication Service. */
 export interface MasConfig {
   configFiles: readonly string[];
+  /** A folder of keys that cannot be listed is named itself. */
   secretFiles: readonly string[];
-  database: PostgresSettings;
+  /** All files right in it are keys. */
+  keysDir: string | null;
+  database: MasDatabase;
+}
+
+export interface MasDatabase extends PostgresSettings {
+  /** Of the password, where it is not written in the configuration. */
+  passwordFile: string | null;
 }
 
 /** All that is configured on the host. */
@@ -57,24 +65,23 @@ export async function readMasConfig(paths: readonly string[]): Promise<MasConfig
     configFiles: paths,
     secretFiles: [
       ...filesIn(Object.fromEntries(Object.entries(tree).filter(([key]) => !noSecrets.has(key)))).map(at),
-      ...(keysDir === null ? [] : await filesOf(keysDir, refuse)),
+      ...(keysDir === null ? [] : await filesOf(keysDir)),
     ],
-    database: await placeOf(database, at, refuse),
+    keysDir,
+    database: placeOf(database, at, refuse),
   };
 }
 
-async function filesOf(folder: string, refuse: (reason: string) => Failure): Promise<string[]> {
-  const entries = await readdir(folder, { withFileTypes: true }).catch(() => {
-    throw refuse(`its folder of keys, ${folder}, cannot be read`);
-  });
-  return entries.filter((entry) => !entry.isDirectory()).map(({ name }) => join(folder, name));
+async function filesOf(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => null);
+  return entries === null ? [folder] : entries.filter((entry) => !entry.isDirectory()).map(({ name }) => join(folder, name));
 }
 
-async function placeOf(
+function placeOf(
   given: z.output<typeof shape>['database'],
   at: (path: string) => string,
   refuse: (reason: string) => Failure,
-): Promise<PostgresSettings> {
+): MasDatabase {
   const { uri, host, socket, port, username, password, password_file: file, database } = given;
   const url = uri === undefined ? null : URL.parse(uri);
   if (uri !== undefined && (url === null || !/^postgres(ql)?:$/.test(url.protocol)))
@@ -84,17 +91,14 @@ async function placeOf(
   const user = username ?? part(url?.username) ?? part(param('user'));
   const name = database ?? part(url?.pathname.slice(1)) ?? part(param('dbname')) ?? user;
   if (user === undefined || name === undefined) throw refuse('its `database` names no role');
-  const fromFile =
-    file === undefined
-      ? undefined
-      : (await readFile(at(file), 'utf8').catch(() => Promise.reject(refuse(`${at(file)} cannot be opened`)))).trim();
   return {
     kind: 'postgres',
     host: socket ?? host ?? part(url?.hostname) ?? part(param('host')) ?? '/var/run/postgresql',
     port: port ?? Number(part(url?.port) ?? 5432),
     user,
     name,
-    password: password ?? fromFile ?? part(url?.password) ?? null,
+    password: password ?? (file === undefined ? (part(url?.password) ?? null) : null),
+    passwordFile: password === undefined && file !== undefined ? at(file) : null,
     options: param('options'),
     tls: tlsOf(
       {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { sql, type Database } from '../../kit/postgres.ts';
@@ -171,6 +171,37 @@ test('whose database does not answer leaves no backup, and is told without its p
     await sql(world.postgres.superuser, `ALTER ROLE "mas-role" LOGIN`);
   }
   expect((await world.steward('backup list')).result).toEqual(before.result);
+});
+
+test('whose keys and password are lost: the rest is backed up, and they come back, and go again, by a restore', async () => {
+  const [keys, key] = [join(world.dir, 'mas/keys'), join(world.dir, 'mas/keys/rsa.pem')];
+  const passwordPath = join(world.dir, 'mas/password');
+  const besidePath = join(world.dir, 'mas/password.yaml');
+  writeFileSync(besidePath, stringify({ database: { password_file: 'password' } }));
+  writeFileSync(passwordPath, `${password}\n`, { mode: 0o600 });
+  chownSync(key, process.getuid?.() === 0 ? 65534 : -1, -1);
+  const owner = statSync(key).uid;
+  configure({ mas_config: [configPath(), besidePath] });
+  const { id } = await backUp();
+  rmSync(keys, { recursive: true });
+  expect((await backUp()).result).toMatchObject({ mas: 'in it', absent: [keys] });
+  rmSync(passwordPath);
+  expect(await world.steward('backup create')).toMatchObject({ outcome: expect.not.stringMatching('done') as unknown });
+  expect(JSON.stringify((await world.steward('server config')).parts)).toContain(
+    'the database of Matrix Authentication Service cannot be reached',
+  );
+
+  expect(await world.steward(`restore prepare ${id} --only secrets --yes`)).toMatchObject({ outcome: 'done' });
+  const cutover = await world.steward('restore cutover latest');
+  expect({ outcome: cutover.outcome, said: JSON.stringify(cutover.parts) }).toMatchObject({ outcome: 'done' });
+  expect(readFileSync(key, 'utf8')).toBe('PRIVATE');
+  expect(readFileSync(passwordPath, 'utf8')).toBe(`${password}\n`);
+  expect([statSync(key).uid, statSync(keys).uid]).toEqual([owner, owner]);
+  expect(await world.steward('restore undo latest --yes')).toMatchObject({ outcome: 'done' });
+  expect([existsSync(key), existsSync(passwordPath)]).toEqual([false, false]);
+  expect(await world.steward('restore finish latest --yes')).toMatchObject({ outcome: 'done' });
+  configure({ mas_config: [configPath()] });
+  writeFileSync(key, 'PRIVATE', { mode: 0o600 });
 });
 
 test('a file that the configuration names and that is not there is told, and the rest is backed up', async () => {

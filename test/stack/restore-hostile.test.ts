@@ -93,13 +93,15 @@ const links = (name: string, out: string): [string, Entry[]][] => [
 
 describe('keys, configuration and secrets', () => {
   const restore = (): FileRestore =>
-    new FileRestore(join(dir, 'aside/20300101_000000/files'), {
-      signingKeyPath: join(dir, 'live/signing.key'),
-      configFiles: [join(dir, 'live/homeserver.yaml')],
-      mas: null,
-      includedFiles: [],
-      secretFiles: [join(dir, 'live/secret')],
-    } as unknown as HostConfig);
+    new FileRestore(join(dir, 'aside/20300101_000000/files'), () =>
+      Promise.resolve({
+        signingKeyPath: join(dir, 'live/signing.key'),
+        configFiles: [join(dir, 'live/homeserver.yaml')],
+        mas: null,
+        includedFiles: [],
+        secretFiles: [join(dir, 'live/secret')],
+      } as unknown as HostConfig),
+    );
   const stage = (tar: Buffer, to?: string) => restore().stage(piecesOf(tar), signal, to);
   const live = (name: string): string => join(dir, 'live', name).slice(1);
 

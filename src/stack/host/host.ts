@@ -24,7 +24,7 @@ import type {
   StackFacts,
 } from '../stack.ts';
 import { compressedOutput, ownOutput, type Producer, type SourceStream } from '../stream.ts';
-import { readMasConfig, type HostConfig, type MasConfig } from '../mas-config.ts';
+import { readMasConfig, type HostConfig, type MasConfig, type MasDatabase } from '../mas-config.ts';
 import { readSynapseConfig, type SynapseConfig } from '../synapse-config.ts';
 import { logsOf, missingControl, restartComponent, startComponent, statusOf, stopComponent, type ComponentSettings } from './components.ts';
 import { HostRestores } from './restore.ts';
@@ -230,7 +230,7 @@ export class HostStack implements Stack {
   async dumpMas(signal: AbortSignal): Promise<MasDump | null> {
     const { mas } = await this.#config();
     if (mas === null) return null;
-    const access = masAccess(mas);
+    const access = await this.#masAccess(mas);
     const { major, bytes } = await onServer(access, sizeOf);
     const zstd = await hasProgram('zstd');
     const { snapshot, producer } = await this.#pgDump(access, major, []);
@@ -372,12 +372,24 @@ export class HostStack implements Stack {
   async #masPowers({ mas, usesMas }: HostConfig): Promise<Pick<Capability, 'missing' | 'grant'>[]> {
     if (mas === null) return usesMas ? [masUnknown] : [];
     try {
-      const [power = nothing] = await onServer(masAccess(mas), (client) => powersOf(client, masAccess(mas)));
+      const access = await this.#masAccess(mas);
+      const [power = nothing] = await onServer(access, (client) => powersOf(client, access));
       return [power];
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       return [{ missing: [`the database of Matrix Authentication Service cannot be reached: ${error.reason}`], grant: [] }];
     }
+  }
+
+  /** Its own role reads what it owns. @throws Failure `stack.file-unreadable` */
+  async #masAccess({ database }: MasConfig): Promise<Access> {
+    const { host, port, name, user, options, tls } = database;
+    return { host, port, name, user, password: await this.#masPassword(database), owner: user, options, tls };
+  }
+
+  async #masPassword({ password, passwordFile }: MasDatabase): Promise<SecretValue | null> {
+    if (passwordFile !== null) return this.#secretIn({ path: passwordFile });
+    return password === null ? null : new SecretValue(password);
   }
 
   /** Null for SQLite. */
@@ -447,11 +459,6 @@ export class HostStack implements Stack {
     );
     return [...checks, folder].filter((path) => path !== null);
   }
-}
-
-/** Its own role reads what it owns. */
-function masAccess({ database: { host, port, name, user, password, options, tls } }: MasConfig): Access {
-  return { host, port, name, user, password: password === null ? null : new SecretValue(password), owner: user, options, tls };
 }
 
 const masPlaceOf = ({ database: { host, port, name, user } }: MasConfig): MasFacts['database'] => ({

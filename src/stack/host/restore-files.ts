@@ -22,17 +22,20 @@ const attempted = 'put keys, configuration and secrets aside';
 export class FileRestore {
   /** In a folder that is named after the restore. */
   readonly #home: string;
-  readonly #config: HostConfig;
+  /** Going back does not ask: what was put in place may be what cannot be read. */
+  readonly #config: () => Promise<HostConfig>;
 
-  constructor(home: string, config: HostConfig) {
+  constructor(home: string, config: () => Promise<HostConfig>) {
     this.#home = home;
     this.#config = config;
   }
 
   /** @throws Failure `restore.unsafe-name`, `backup.unreadable`, `restore.no-space`; before anything live is touched */
   async stage(tar: AsyncIterable<Uint8Array>, signal: AbortSignal, to?: string): Promise<StagedFile[]> {
-    const { signingKeyPath, configFiles, includedFiles, secretFiles } = this.#config;
+    const config = await this.#config();
+    const { signingKeyPath, configFiles, includedFiles, secretFiles, mas } = config;
     const known = new Set([signingKeyPath, ...configFiles, ...includedFiles, ...secretFiles]);
+    const isKnown = (path: string): boolean => known.has(path) || dirname(path) === mas?.keysDir;
     const staged: StagedFile[] = [];
     const seen = new Set<string>();
     const archive = extract();
@@ -45,13 +48,13 @@ export class FileRestore {
         const path = to ?? `/${name}`;
         if (seen.has(path)) throw unsafe(entry.header, 'is there twice');
         seen.add(path);
-        if (!known.has(path)) {
+        if (!isKnown(path)) {
           entry.resume();
           continue;
         }
         if (size > fileAtMost) throw unsafe(entry.header, `has ${size} bytes`);
         const content = await buffer(entry);
-        staged.push({ path, live: await this.#keep(path, content, { mode, ...ownerOf(entry.header) }) });
+        staged.push({ path, live: await this.#keep(path, content, { mode, ...ownerOf(entry.header) }, config) });
       }
       await feeding;
     } catch (error) {
@@ -63,7 +66,7 @@ export class FileRestore {
   async put(path: string, content: Buffer): Promise<StagedFile> {
     try {
       const meta = { mode: 0o600, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
-      return { path, live: await this.#keep(path, content, meta) };
+      return { path, live: await this.#keep(path, content, meta, await this.#config()) };
     } catch (error) {
       throw told(error, 'put keys and configuration aside', this.#home);
     }
@@ -75,18 +78,21 @@ export class FileRestore {
   }
 
   async swap(direction: Direction): Promise<void> {
+    const config = direction === 'in' ? await this.#config() : null;
     for (const path of await this.#list()) {
       const aside = join(this.#home, 'old', path);
       const none = `${aside}.none`;
-      if (direction === 'in') {
+      if (config !== null) {
         const live = await readFile(path).catch(() => null);
         const next = join(this.#home, 'new', path);
-        const wanted = this.#wanted(path, await readFile(next), live);
+        const wanted = wantedAt(path, await readFile(next), live, config);
         if (live?.equals(wanted) === true) continue;
         if (live === null) await write(none, Buffer.alloc(0), { mode: 0o600, uid: 0, gid: 0 });
         // Kept once: a second run must not take what the first has put there for the old one.
         else if (!(await isThere(aside)) && !(await isThere(none))) await write(aside, live, await stat(path));
-        await write(path, wanted, await stat(next));
+        const meta = await stat(next);
+        await makeFolder(dirname(path), meta);
+        await write(path, wanted, meta);
       } else if (await isThere(none)) {
         await rm(path, { force: true });
         await rm(none);
@@ -100,9 +106,10 @@ export class FileRestore {
   /** Those that are held here, compared with what is live now. */
   async held(): Promise<HeldFile[]> {
     const found: HeldFile[] = [];
+    const config = await this.#config();
     for (const path of await this.#list()) {
       const live = await readFile(path).catch(() => null);
-      const isSame = live?.equals(this.#wanted(path, await readFile(join(this.#home, 'new', path)), live)) === true;
+      const isSame = live?.equals(wantedAt(path, await readFile(join(this.#home, 'new', path)), live, config)) === true;
       const aside = join(this.#home, 'old', path);
       const isReplaced = (await isThere(aside)) || (await isThere(`${aside}.none`));
       found.push({ path, live: live === null ? 'none' : isSame ? 'same' : 'other', isReplaced });
@@ -114,21 +121,13 @@ export class FileRestore {
     await rm(dirname(this.#home), { recursive: true, force: true });
   }
 
-  async #keep(path: string, content: Buffer, meta: Meta): Promise<StagedFile['live']> {
+  async #keep(path: string, content: Buffer, meta: Meta, config: HostConfig): Promise<StagedFile['live']> {
     const live = await readFile(path).catch(() => null);
-    const wanted = this.#wanted(path, content, live);
+    const wanted = wantedAt(path, content, live, config);
     // What is the same now may be another at the cutover.
     await write(join(this.#home, 'new', path), wanted, live === null ? meta : await stat(path));
     await this.#add(path);
     return live === null ? 'none' : live.equals(wanted) ? 'same' : 'other';
-  }
-
-  /** This content as it goes to its place, where the places that are in force stay. */
-  #wanted(path: string, content: Buffer, live: Buffer | null): Buffer {
-    if (live === null || live.equals(content)) return content;
-    const { configFiles, mas } = this.#config;
-    const hasPlaces = configFiles.includes(path) || mas?.configFiles.includes(path) === true;
-    return hasPlaces ? withPlacesOf(content, live) : content;
   }
 
   async #list(): Promise<string[]> {
@@ -185,11 +184,25 @@ async function write(path: string, content: Buffer, { mode, uid, gid }: Meta): P
   await syncFolder(dirname(path));
 }
 
+/** Those that are made belong to whom the file does, who must be able to enter them. */
+async function makeFolder(folder: string, { uid, gid }: Meta): Promise<void> {
+  const first = await mkdir(folder, { recursive: true, mode: 0o700 });
+  if (first === undefined || process.getuid?.() !== 0) return;
+  for (let made = folder; made.length >= first.length; made = dirname(made)) await chown(made, uid, gid);
+}
+
 async function isThere(path: string): Promise<boolean> {
   return stat(path).then(
     () => true,
     () => false,
   );
+}
+
+/** This content as it goes to its place, where the places that are in force stay. */
+function wantedAt(path: string, content: Buffer, live: Buffer | null, { configFiles, mas }: HostConfig): Buffer {
+  if (live === null || live.equals(content)) return content;
+  const hasPlaces = configFiles.includes(path) || mas?.configFiles.includes(path) === true;
+  return hasPlaces ? withPlacesOf(content, live) : content;
 }
 
 /** A file of configuration with the places that are in force now. */

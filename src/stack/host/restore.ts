@@ -69,28 +69,28 @@ export class HostRestores implements RestorePlace {
   }
 
   async stageFiles(id: string, tar: AsyncIterable<Uint8Array>, signal: AbortSignal, to?: string): Promise<StagedFile[]> {
-    return (await this.#files(id)).stage(tar, signal, to);
+    return this.#files(id).stage(tar, signal, to);
   }
 
   async stageFile(id: string, path: string, content: Buffer): Promise<StagedFile> {
-    return (await this.#files(id)).put(path, content);
+    return this.#files(id).put(path, content);
   }
 
   async readStaged(id: string, path: string): Promise<Buffer | null> {
-    return (await this.#files(id)).read(path);
+    return this.#files(id).read(path);
   }
 
   async swapFiles(id: string, direction: Direction): Promise<void> {
-    await (await this.#files(id)).swap(direction);
+    await this.#files(id).swap(direction);
   }
 
   async heldFiles(id: string): Promise<HeldFile[]> {
-    return (await this.#files(id)).held();
+    return this.#files(id).held();
   }
 
   async dropFiles(id: string): Promise<void> {
     await (await this.#media(id)).drop();
-    await (await this.#files(id)).drop();
+    await this.#files(id).drop();
   }
 
   async databaseSpace(bytes: number): Promise<Space> {
@@ -115,7 +115,7 @@ export class HostRestores implements RestorePlace {
     return new MediaRestore((await this.#options.config()).mediaPath, id);
   }
 
-  async #files(id: string): Promise<FileRestore> {
-    return new FileRestore(join(this.#options.dir, id, 'files'), await this.#options.config());
+  #files(id: string): FileRestore {
+    return new FileRestore(join(this.#options.dir, id, 'files'), this.#options.config);
   }
 }
