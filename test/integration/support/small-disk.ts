@@ -26,10 +26,14 @@ export class SmallDisk {
     return join(this.path, 'filler');
   }
 
-  /** Takes space until so many bytes are free. Who looks after the disk in this process can go on meanwhile. */
+  /** Takes space until so many bytes are free, a piece at a time: others take some meanwhile, and who looks after the disk in this process goes on. */
   async fillTo(left: number): Promise<void> {
     this.empty();
-    await promisify(execFile)('fallocate', ['-l', String(this.free - left), this.#filler]);
+    for (let taken = 0; this.free > left;) {
+      const bytes = Math.min(32 << 20, this.free - left);
+      await promisify(execFile)('fallocate', ['-o', String(taken), '-l', String(bytes), this.#filler]);
+      taken += bytes;
+    }
   }
 
   empty(): void {
