@@ -46,6 +46,8 @@ const patience = 30_000;
 /** What only the homeserver can tell. */
 const remote: ReadonlySet<LineName> = new Set(['token', 'admin', 'rate-limit', 'room', 'crypto', 'clock']);
 
+const away = skipped('the homeserver does not answer');
+
 /** Looks at everything that Steward stands on: reading only, with the homeserver up or down, beside a daemon or without one. */
 export class Doctor {
   readonly #options: DoctorOptions;
@@ -60,17 +62,21 @@ export class Doctor {
     let known: ReturnType<DoctorOptions['powers']> | undefined;
     const powers = (): ReturnType<DoctorOptions['powers']> => (known ??= this.#options.powers());
     const first = await this.#line('homeserver', () => lookAtHomeserver(homeserver, this.#options.clock));
-    const rest = lineNames
-      .filter((name) => name !== 'homeserver')
-      .map((name) => this.#line(name, this.#lookOf(name, homeserver, first, powers)));
-    return [first, ...(await Promise.all(rest))];
+    const rest = await Promise.all(
+      lineNames.filter((name) => name !== 'homeserver').map((name) => this.#line(name, this.#lookOf(name, homeserver, first, powers))),
+    );
+    if (first.state === 'fail' || !rest.some(({ name, state }) => remote.has(name) && state === 'fail')) return [first, ...rest];
+    // It may have stopped meanwhile, and then only that is wrong.
+    const again = await this.#line('homeserver', () => lookAtHomeserver(homeserver, this.#options.clock));
+    if (again.state !== 'fail') return [first, ...rest];
+    return [again, ...rest.map((line) => (remote.has(line.name) ? { name: line.name, ...away } : line))];
   }
 
   /** @param powers asked at most once for all lines */
   #lookOf(name: LineName, homeserver: Synapse | null, first: Line, powers: DoctorOptions['powers']): () => Promise<Finding> {
     const { config, store, channels, undelivered, backups, engine, recipientsWait, restores, heartbeat, clock, others } = this.#options;
     if (remote.has(name) && (homeserver === null || first.state === 'fail'))
-      return () => Promise.resolve(skipped(homeserver === null ? 'no homeserver is configured' : 'the homeserver does not answer'));
+      return () => Promise.resolve(homeserver === null ? skipped('no homeserver is configured') : away);
     const looks: Record<Exclude<LineName, 'homeserver'>, (hs: Synapse) => Promise<Finding>> = {
       token: (hs) => lookAtToken(hs, config()),
       admin: (hs) => lookWhetherAdmin(hs, config()),

@@ -6,17 +6,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Alerts } from '../../src/alerts/alerts.ts';
 import type { AlertChannel } from '../../src/alerts/channel.ts';
-import { systemClock, systemIds } from '../../src/clock.ts';
+import { systemClock, systemIds, type Clock } from '../../src/clock.ts';
 import { configSchema } from '../../src/config/schema.ts';
 import { lookAtBackups } from '../../src/doctor/backups.ts';
 import { lookAtChannels } from '../../src/doctor/channels.ts';
 import { Doctor } from '../../src/doctor/doctor.ts';
 import { lookAtClock } from '../../src/doctor/homeserver.ts';
-import { ok, skipped, type Line } from '../../src/doctor/line.ts';
+import { ok, skipped, type Finding, type Line } from '../../src/doctor/line.ts';
 import { lookAtRestores } from '../../src/doctor/restores.ts';
 import { lookAtDisk, lookAtStore } from '../../src/doctor/store.ts';
 import { report } from '../../src/doctor/watch.ts';
 import { AlertMessages } from '../../src/store/alert-messages.ts';
+import { Failure } from '../../src/failures/failure.ts';
+import type { Synapse } from '../../src/homeserver/synapse/synapse.ts';
 import type { RestoreRow, RestoreState } from '../../src/store/restores.ts';
 import type { Backup } from '../../src/backup/backups.ts';
 import { AlertStore } from '../../src/store/alerts.ts';
@@ -171,11 +173,12 @@ describe('the clock', () => {
   });
 });
 
-test('a look that throws or hangs is a line that fails', async () => {
-  const hanging = new Promise<never>(() => undefined);
-  const doctor = new Doctor({
+const hanging = new Promise<never>(() => undefined);
+
+function doctorOf(homeserver: Synapse | null, clock: Clock, others: () => Promise<Finding>): Doctor {
+  return new Doctor({
     config: () => ({ ...configSchema.parse({}), dataDir: '/no/such/folder' }),
-    homeserver: () => null,
+    homeserver: () => homeserver,
     store: { isWritable: () => false },
     channels: () => [],
     undelivered: () => new Map(),
@@ -185,13 +188,39 @@ test('a look that throws or hangs is a line that fails', async () => {
     recipientsWait: () => Promise.resolve(false),
     powers: () => Promise.resolve([]),
     heartbeat: () => undefined,
-    clock: { ...systemClock, sleep: (_ms, signal) => (signal?.aborted === true ? hanging : Promise.resolve()) },
-    others: { room: () => hanging, crypto: () => hanging },
+    clock,
+    others: { room: others, crypto: others },
   });
-  const lines = await doctor.look();
-  const states = Object.fromEntries(lines.map(({ name, state }) => [name, state]));
-  expect(states).toMatchObject({ homeserver: 'warn', token: 'skipped', room: 'skipped', store: 'fail', disk: 'fail', channels: 'fail' });
+}
+
+const statesOf = async (doctor: Doctor): Promise<Record<string, string>> =>
+  Object.fromEntries((await doctor.look()).map(({ name, state }) => [name, state]));
+
+test('a look that throws or hangs is a line that fails', async () => {
+  const clock: Clock = { ...systemClock, sleep: (_ms, signal) => (signal?.aborted === true ? hanging : Promise.resolve()) };
+  expect(await statesOf(doctorOf(null, clock, () => hanging))).toMatchObject({
+    ...{ homeserver: 'warn', token: 'skipped', room: 'skipped', store: 'fail', disk: 'fail', channels: 'fail' },
+  });
   expect(lookAtStore({ isWritable: () => true })).toEqual(ok('it can be written'));
+});
+
+test('a homeserver that stops during a look is the one line that fails of it', async () => {
+  const unreachable = (): Promise<never> => Promise.reject(new Failure('homeserver.unreachable', { attempted: 'ask' }));
+  let asked = 0;
+  const known: Record<string, unknown> = {
+    serverName: 'example.org',
+    version: () => ((asked += 1) === 1 ? Promise.resolve('1.150.0') : unreachable()),
+  };
+  const homeserver = new Proxy({}, { get: (_, name) => known[String(name)] ?? unreachable });
+  const states = await statesOf(doctorOf(homeserver as unknown as Synapse, systemClock, unreachable));
+  expect(states).toMatchObject({
+    homeserver: 'fail',
+    token: 'skipped',
+    admin: 'skipped',
+    room: 'skipped',
+    clock: 'skipped',
+    store: 'fail',
+  });
 });
 
 describe('the watch', () => {
