@@ -68,7 +68,7 @@ test('is backed up and restored, with its certificate looked at', async () => {
 test('is reached where nothing is said of TLS, as libpq does', async () => {
   await connectBy({});
   const config = await world.steward('server config');
-  expect(JSON.stringify(config.parts)).toMatch(/PostgreSQL 1\d/);
+  expect(JSON.stringify(config.parts)).toMatch(/version 1\d/);
   expect(JSON.stringify(config.parts)).not.toMatch(/cannot be reached/);
 });
 
@@ -83,4 +83,14 @@ test('a certificate that another authority has signed is told as the reason', as
   const reply = await world.steward('backup create');
   expect(reply.errorId).toBe('stack.database-unreachable');
   expect(JSON.stringify(reply.parts)).toMatch(/unable to verify the first certificate|self-signed certificate/);
+});
+
+test('a server that has TLS and lets nobody in by it is reached without, where nothing is said', async () => {
+  const rules = join(world.postgres.dir, 'data/pg_hba.conf');
+  writeFileSync(rules, readFileSync(rules, 'utf8').replaceAll(/^hostssl\s/gm, 'hostnossl '));
+  await sql(world.postgres.superuser, 'SELECT pg_reload_conf()');
+  await connectBy({});
+  const config = await world.steward('server config');
+  expect(JSON.stringify(config.parts)).toMatch(/version 1\d/);
+  expect(JSON.stringify(config.parts)).not.toMatch(/cannot be reached/);
 });

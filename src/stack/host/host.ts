@@ -405,7 +405,8 @@ export class HostStack implements Stack {
       password,
       owner: database.user,
       options: database.options,
-      tls: database.tls,
+      // The homeserver's certificate and key are its role's, and nobody else's to read.
+      tls: own === undefined ? database.tls : { mode: database.tls.mode, rootCert: database.tls.rootCert },
     };
   }
 

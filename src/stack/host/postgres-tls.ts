@@ -34,11 +34,15 @@ async function optionsOf({ mode, rootCert, cert, key }: TlsSettings): Promise<Co
 
 const withoutTls = 'The server does not support SSL connections';
 
-/** Whether the next attempt may do: the server has no TLS, or wants another kind of connection. */
+/** Whether the next attempt may do: the server has no TLS, or one that this machine does not take, or wants another kind of connection. */
 export function wantsOther(error: unknown): boolean {
-  const { code, message } = error as { code?: string; message?: string };
-  // 28000: no line of pg_hba.conf for such a connection.
-  return code === '28000' || message === withoutTls;
+  const { code = '', message, severity } = error as { code?: string; message?: string; severity?: string };
+  // 28000: no line of pg_hba.conf for such a connection. Whatever else the server says, it says in either.
+  if (severity !== undefined) return code === '28000';
+  return (
+    message === withoutTls ||
+    !(/timeout/i.test(message ?? '') || /^(ECONNREFUSED|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ENOENT)$/.test(code))
+  );
 }
 
 /** Whether it is of a certificate, of a file of TLS's, or of a server without. Its message names paths and hosts only. */

@@ -183,7 +183,7 @@ export class PostgresRestore {
   /**
    * Settings of the live database, and of the homeserver's role in it. Without its search_path a homeserver finds no tables.
    *
-   * @returns names of those that the owner may not set
+   * @returns names of those that could not be set
    */
   async #copySettings(name: string): Promise<string[]> {
     // On a connection of its own: to be copied, a setting is made one of the session.
@@ -194,7 +194,9 @@ export class PostgresRestore {
         `SELECT setrole = 0 AS all, split_part(line, '=', 1) AS name, substr(line, strpos(line, '=') + 1) AS value
          FROM pg_db_role_setting, unnest(setconfig) AS line
          WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = ${literal(this.#access.name)})
-           AND (setrole = 0 OR pg_get_userbyid(setrole) = ${literal(this.#access.owner)})`,
+           AND (setrole = 0 OR pg_get_userbyid(setrole) = ${literal(this.#access.owner)})
+           -- A live database may be held still by it, and the new one is to be loaded.
+           AND split_part(line, '=', 1) <> 'default_transaction_read_only'`,
       );
       const notSet: string[] = [];
       for (const { all, name: setting, value } of settings) {
@@ -204,8 +206,8 @@ export class PostgresRestore {
           await client.query(`ALTER ${of} SET ${String(setting)} FROM CURRENT`);
           await client.query(`RESET ${String(setting)}`);
         } catch (error) {
-          // 42501: only a superuser may set it.
-          if ((error as { code?: string }).code !== '42501') throw error;
+          // Only a superuser may set it, or its value is none any more. SQLSTATE, its class.
+          if (!/^(22|25|42)...$/.test((error as { code?: string }).code ?? '')) throw error;
           notSet.push(String(setting));
         }
       }
