@@ -5,7 +5,7 @@ import type { DatabaseFacts, MasFacts, StackFacts } from '../stack/stack.ts';
 import type { EpochRow } from '../store/backups.ts';
 import type { Destination } from './destinations/destination.ts';
 import type { OwnPart } from './own.ts';
-import { psqlLine, quotedName } from './restore-text.ts';
+import { psqlLine, quotedName, superuser } from './restore-text.ts';
 
 /** What somebody needs to know who has nothing but a key and a destination. No secret. */
 export interface RescueFacts {
@@ -41,7 +41,8 @@ export function rescueText(facts: RescueFacts): string {
   const install =
     place.kind === 'postgres'
       ? `The database: PostgreSQL at ${place.host}:${place.port}, with the roles ${[...new Set([place.owner, place.user])].join(' and ')}:
-their passwords are in the files of step 2 and 3. What a restore needs of them, and an empty database:
+their passwords are in the files of step 2 and 3. What a restore needs of them, and an empty database.
+${superuser}
 
 ${grantsFor(place).map(psqlLine).join('\n')}
 createdb -T template0 -E UTF8 --locale=C -O ${shellWord(place.owner)} ${shellWord(place.name)}`

@@ -2,6 +2,10 @@ import { shellWord } from '../config/shell-word.ts';
 import type { StackFacts } from '../stack/stack.ts';
 import type { Manifest } from './manifest.ts';
 
+/** Told beside the lines that need it. */
+export const superuser = `The lines of PostgreSQL want its superuser: on its own machine put \`runuser -u postgres --\` before createdb, psql and pg_restore,
+of another set PGHOST, PGPORT, PGUSER and PGPASSWORD before.`;
+
 /** RESTORE.txt: what to type on a machine that has `age`, `zstd`, `pg_restore` and `tar`, and nothing else. */
 export function restoreText(
   manifest: Pick<Manifest, 'id' | 'server' | 'objects' | 'epochs'>,
@@ -31,7 +35,8 @@ export function restoreText(
         : [
             `${open(object)} | zstd -d > homeserver.db`,
             '',
-            `Move the old file away, with -wal and -shm beside it, before this one goes to its place (${place.kind === 'sqlite' ? place.path : 'homeserver.db'}).`,
+            `Move the old file away, with -wal and -shm beside it, before this one goes to its place (${place.kind === 'sqlite' ? place.path : 'homeserver.db'}),
+and give it to the user that the homeserver runs as (chown --reference=OLD homeserver.db).`,
           ].join('\n'),
   );
   const mas = of('mas-database').map(
@@ -53,7 +58,7 @@ with one name and one signing key. Type all lines in the folder that holds ${id}
 umask 077
 ${epochs.map(({ name, object }) => `age -d -i my.key ${object} > ${keyFile(name)}`).join('\n')}
 
-2. The database (${server.database.kind !== 'sqlite' ? `PostgreSQL ${server.database.major ?? ''} or newer` : 'SQLite'}). One-time keys are not in it, on purpose.
+2. The database (${server.database.kind !== 'sqlite' ? `PostgreSQL ${server.database.major ?? ''} or newer` : 'SQLite'}). One-time keys are not in it, on purpose.${server.database.kind === 'pg_dump' ? `\n${superuser}` : ''}
 
 ${database.join('\n')}
 ${mas.join('')}
