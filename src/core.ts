@@ -435,7 +435,7 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
     const { homeserver: at } = config.current;
     if (at === undefined) return [];
     const { accounts, encrypted } = expectedRoom();
-    const [{ mas }, delegation] = [await stack().facts(), await stack().delegation()];
+    const { delegated } = await stack().facts();
     return reattach({
       bootstrap: new Bootstrap({ url: at.url, adminUrl: at.adminUrl ?? at.url, clock, ids }),
       ids,
@@ -444,14 +444,14 @@ export async function openCore(config: Reloadable, log: Log, parts: CoreParts = 
       previous: () => previousToken(resolve(config.path)),
       deviceId: at.deviceId ?? new DeviceStore(store).about()?.deviceId ?? 'STEWARD',
       registrationSecret: () => stack().registrationSecret(),
-      provisionAgain:
-        mas === null
-          ? null
-          : async () => {
-              await provisionAgain({ delegation, adminUrl: at.adminUrl ?? at.url, clock }, at.userId, at.accessToken);
-              await hooks.deviceLost();
-              reload('restore');
-            },
+      provisionAgain: !delegated
+        ? null
+        : async () => {
+            const delegation = await stack().delegation();
+            await provisionAgain({ delegation, adminUrl: at.adminUrl ?? at.url, clock }, at.userId, at.accessToken);
+            await hooks.deviceLost();
+            reload('restore');
+          },
       keepToken: async (token) => {
         const path = tokenFileOf(resolve(config.path), process.env);
         if (path === null)

@@ -213,7 +213,7 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
           ...{ newFiles, newBytes, missing, wrong, examples },
           elsewhere: [...facts.storageProviders],
         },
-        excluded: [...excluded, ...(facts.mas !== null && mas === null ? [masLeftOut] : [])],
+        excluded: [...excluded, ...(facts.delegated && mas === null ? [masLeftOut] : [])],
         ...(facts.absentFiles.length === 0 ? {} : { absent: [...facts.absentFiles] }),
         tool: { steward: version, node: process.version },
         previous: last?.manifest ?? null,

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { shellWord } from '../config/shell-word.ts';
-import type { DatabaseFacts, MasFacts, StackFacts } from '../stack/stack.ts';
+import type { DatabaseFacts, MasPlace, StackFacts } from '../stack/stack.ts';
 import type { EpochRow } from '../store/backups.ts';
 import type { Destination } from './destinations/destination.ts';
 import type { OwnPart } from './own.ts';
@@ -35,7 +35,7 @@ const epochFile = (name: string): string => `${rescueFolder}epoch-${name}.age`;
 /** RESCUE.txt: where everything is, who can open it, and what to type on a bare machine. The same in each destination. */
 export function rescueText(facts: RescueFacts): string {
   const { stewardVersion, signer, destinations, epochs, stack, database, configPath, storePath, environment, environmentPath } = facts;
-  const { database: place, mas } = stack;
+  const { database: place, delegated, mas } = stack;
   const open = 'age -d -i epochs.key "$ID"';
   const config = shellWord(configPath);
   const install =
@@ -47,15 +47,16 @@ ${superuser}
 ${grantsFor(place).map(psqlLine).join('\n')}
 createdb -T template0 -E UTF8 --locale=C -O ${shellWord(place.owner)} ${shellWord(place.name)}`
       : `Nothing, for the database: SQLite, at ${place.path}.`;
-  const masPlace = mas === null ? '' : `\nMatrix Authentication Service, which has the accounts: ${masWords(mas)}`;
+  const masPlace =
+    !delegated && mas === null ? '' : `\nMatrix Authentication Service${delegated ? ', which has the accounts' : ''}: ${masWords(mas)}`;
   const masInstall =
-    mas?.database == null
+    mas === null
       ? ''
       : `
-Matrix Authentication Service, not started, and its database at ${mas.database.host}:${mas.database.port} with the role ${mas.database.user}:
+Matrix Authentication Service, not started, and its database at ${mas.host}:${mas.port} with the role ${mas.user}:
 
-createdb -T template0 -E UTF8 -O ${shellWord(mas.database.user)} ${shellWord(mas.database.name)}
-${open}/database/mas.dump.zst.age | zstd -d | pg_restore --exit-on-error --no-owner --role=${shellWord(mas.database.user)} -d ${shellWord(mas.database.name)}
+createdb -T template0 -E UTF8 -O ${shellWord(mas.user)} ${shellWord(mas.name)}
+${open}/database/mas.dump.zst.age | zstd -d | pg_restore --exit-on-error --no-owner --role=${shellWord(mas.user)} -d ${shellWord(mas.name)}
 `;
   return `How ${stack.serverName} comes back when its machine is lost.
 
@@ -82,7 +83,7 @@ ${epochs.map(({ name, recipient, recipients }) => `  ${epochFile(name)}, of ${re
 
 WHAT TO TYPE
 
-First the software, nothing of it started: Steward ${stewardVersion} or newer, Synapse${place.kind === 'postgres' ? `, PostgreSQL ${database.major ?? ''} or newer` : ''}${mas === null ? '' : ', Matrix Authentication Service'}, with the
+First the software, nothing of it started: Steward ${stewardVersion} or newer, Synapse${place.kind === 'postgres' ? `, PostgreSQL ${database.major ?? ''} or newer` : ''}${masPlace === '' ? '' : ', Matrix Authentication Service'}, with the
 users that they run as: files come back by the names of their owners.
 
 As root, in a folder that holds what this destination holds; of a bucket, ${rescueFolder} and the folder of the newest backup that has a
@@ -132,7 +133,7 @@ function grantsFor({ owner, user }: { owner: string; user: string }): string[] {
   return [`ALTER ROLE ${role} CREATEDB`, ...member, `GRANT pg_signal_backend, pg_read_all_settings TO ${role}`];
 }
 
-const masWords = ({ database }: MasFacts): string =>
+const masWords = (database: MasPlace | null): string =>
   database === null
     ? 'NOTHING of it is in these backups, and without its own nobody can log in'
     : `its database is PostgreSQL, ${database.name} at ${database.host}:${database.port}`;

@@ -17,7 +17,7 @@ export function restoreText(
   const of = (role: string) => objects.filter((object) => object.role === role);
   const keyFile = (epoch: string): string => `epoch-${epoch}.key`;
   const open = ({ name, epoch }: { name: string; epoch: string }): string => `age -d -i ${keyFile(epoch)} ${name}`;
-  const masRole = shellWord(accounts?.database?.user ?? 'mas');
+  const masRole = shellWord(accounts?.user ?? 'mas');
   const { engine } = server.database;
   const database = of('database').map((object) =>
     engine !== undefined

@@ -34,7 +34,8 @@ export async function provisionAgain({ delegation, adminUrl, clock }: DelegatedO
   const localpart = userId.slice(1, userId.indexOf(':'));
   const attempted = `make ${userId} again`;
   try {
-    if (delegation === null) throw new Failure('homeserver.no-endpoint', { reason: 'homeserver.yaml has no secret of the service' });
+    if (delegation === null)
+      throw new Failure('homeserver.no-endpoint', { reason: 'homeserver.yaml names no secret of the service that Steward can read' });
     const at = new SynapseHttp({ baseUrl: adminUrl, token: delegation.secret, clock });
     const known = await introspect(delegation, token);
     if (!known.active || known.username !== localpart)

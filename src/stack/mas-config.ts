@@ -20,7 +20,7 @@ export interface MasDatabase extends PostgresSettings {
   passwordFile: string | null;
 }
 
-/** All that is configured on the host. */
+/** All that is configured on the host; `mas` is what `stack.mas_config` names, which is copied whoever has the accounts. */
 export type HostConfig = SynapseConfig & { mas: MasConfig | null };
 
 const shape = z.looseObject({

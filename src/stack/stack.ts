@@ -34,17 +34,15 @@ export interface StackFacts {
   secretFiles: readonly string[];
   /** Of those two, what is not there. */
   absentFiles: readonly string[];
-  /** Matrix Authentication Service, where it has the accounts. */
-  mas: MasFacts | null;
+  /** By homeserver.yaml Matrix Authentication Service has the accounts. */
+  delegated: boolean;
+  /** Its database, where Steward is told of it: that is copied whoever has the accounts. Its configuration and secrets are among the homeserver's. */
+  mas: MasPlace | null;
   /** Bytes free where the media are, for those who may write there; null when it cannot be told. */
   freeBytes: number | null;
 }
 
-/** Its configuration and secrets are among the homeserver's. */
-export interface MasFacts {
-  /** Null where Steward is not told where its configuration is: then nothing of it can be copied. */
-  database: Omit<PostgresPlace, 'owner'> | null;
-}
+export type MasPlace = Omit<PostgresPlace, 'owner'>;
 
 /** What the database says of itself. */
 export interface DatabaseFacts {
@@ -304,7 +302,7 @@ export interface Stack {
   readonly restores: RestorePlace;
   /** The homeserver's registration_shared_secret, which makes accounts; null where it has none. */
   registrationSecret(): Promise<Secret | null>;
-  /** Null where the homeserver has its accounts itself. */
+  /** Null where the homeserver has its accounts itself, and where Steward cannot read what it shares with who has them. */
   delegation(): Promise<Delegation | null>;
   dumpDatabase(signal: AbortSignal): Promise<DatabaseDump>;
   /** The same of the database of Matrix Authentication Service; null where there is none that Steward knows. */

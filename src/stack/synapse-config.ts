@@ -40,10 +40,8 @@ export interface SynapseConfig {
   secretFiles: readonly string[];
   /** `registration_shared_secret`, or the file that holds it. */
   registration: { secret: Secret } | { path: string } | null;
-  /** Of Matrix Authentication Service, where the accounts are its. */
-  delegation: { endpoint: string; secret: { secret: Secret } | { path: string } } | null;
-  /** Whether Matrix Authentication Service has the accounts. */
-  usesMas: boolean;
+  /** Null where the homeserver has its accounts itself; `shared` is null where no secret of the two is named. */
+  delegation: { shared: { endpoint: string; secret: { secret: Secret } | { path: string } } | null } | null;
 }
 
 /** As PyYAML reads it: `yes` is true, an integer is as long as it is, and `1e5` is a text. */
@@ -138,7 +136,6 @@ export async function readSynapseConfig(paths: readonly string[], workingDir: st
     secretFiles: secretFilesIn(merged).map(at),
     registration: secretOf(config.registration_shared_secret, config.registration_shared_secret_path, at),
     delegation: delegationOf(config, at),
-    usesMas: config.matrix_authentication_service?.enabled === true || config.experimental_features?.msc3861?.enabled === true,
   };
 }
 
@@ -152,12 +149,12 @@ function secretOf(
 }
 
 function delegationOf(
-  { matrix_authentication_service: service }: z.output<typeof shape>,
+  { matrix_authentication_service: service, experimental_features: experiments }: z.output<typeof shape>,
   at: (path: string) => string,
 ): SynapseConfig['delegation'] {
-  if (service?.enabled !== true) return null;
+  if (service?.enabled !== true) return experiments?.msc3861?.enabled === true ? { shared: null } : null;
   const secret = secretOf(service.secret, service.secret_path, at);
-  return secret === null ? null : { endpoint: service.endpoint, secret };
+  return { shared: secret === null ? null : { endpoint: service.endpoint, secret } };
 }
 
 async function filesOf(path: string): Promise<string[]> {

@@ -204,6 +204,35 @@ test('whose keys and password are lost: the rest is backed up, and they come bac
   writeFileSync(key, 'PRIVATE', { mode: 0o600 });
 });
 
+const homeserverPath = (): string => join(world.dir, 'homeserver.d/b.yaml');
+
+test('a secret that Steward cannot read is not asked for where nothing is lost', async () => {
+  const before = readFileSync(homeserverPath());
+  const service = { enabled: true, endpoint: 'http://127.0.0.1:1/', secret_path: join(world.dir, 'absent') };
+  writeFileSync(homeserverPath(), stringify({ matrix_authentication_service: service }));
+  expect(await world.steward('restore prepare latest --only secrets --yes')).toMatchObject({ outcome: 'done' });
+  expect(await world.steward('restore cutover latest')).toMatchObject({ outcome: 'done', result: { attached: [], delegated: true } });
+  expect(await world.steward('restore undo latest --yes')).toMatchObject({ outcome: 'done', result: { attached: [] } });
+  expect(await world.steward('restore finish latest --yes')).toMatchObject({ outcome: 'done' });
+  writeFileSync(homeserverPath(), before);
+});
+
+test('to which homeserver.yaml leaves no accounts is backed up, and not said to have them', async () => {
+  const before = readFileSync(homeserverPath());
+  writeFileSync(homeserverPath(), '');
+  const { id, result } = await backUp();
+  expect(result).toMatchObject({ mas: 'in it' });
+  const rescue = readFileSync(join(world.disk, 'RESCUE.txt'), 'utf8');
+  expect(rescue).toMatch(/Matrix Authentication Service: its database is PostgreSQL, mas at/);
+  expect(rescue).not.toContain('which has the accounts');
+  expect(JSON.stringify((await world.steward('server config')).parts)).toContain("the homeserver's own; backed up too is Matrix Auth");
+  expect(existsSync(join(world.disk, id, 'database/mas.dump.zst.age'))).toBe(true);
+  configure({});
+  expect((await backUp()).result).toMatchObject({ mas: 'none' });
+  writeFileSync(homeserverPath(), before);
+  configure({ mas_config: [configPath()] });
+});
+
 test('a file that the configuration names and that is not there is told, and the rest is backed up', async () => {
   rmSync(secretPath());
   const { said, result } = await backUp();

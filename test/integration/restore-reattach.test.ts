@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { parse, stringify } from 'yaml';
 import { login, openClient, type MatrixClient } from '../../kit/client.ts';
 import { freePort, startChild, waitUntilReady, type Child } from '../../kit/process.ts';
 import { systemClock, systemIds } from '../../src/clock.ts';
@@ -90,9 +91,16 @@ async function helpIn(roomId: string): Promise<void> {
 
 test('makes its account, token and room anew, and answers there', async () => {
   const before = readFileSync(join(world.dir, 'bot-token'), 'utf8');
+  // To name what has no accounts is not to leave the accounts to it.
+  const masPath = join(world.dir, 'mas.yaml');
+  writeFileSync(masPath, 'database: {uri: "postgresql://mas@127.0.0.1:1/mas"}');
+  const config = parse(readFileSync(world.configPath, 'utf8')) as { stack: object };
+  writeFileSync(world.configPath, stringify({ ...config, stack: { ...config.stack, mas_config: [masPath] } }));
+  expect(shell('server reload')).toMatchObject({ status: 0 });
   expect(shell('restore prepare latest --yes')).toMatchObject({ status: 0 });
   const cutover = shell('restore cutover latest --break-glass test');
   expect(cutover).toMatchObject({ status: 0, out: expect.stringContaining('a new access token, a new admin room') });
+  expect(cutover.out).not.toContain('mas-cli');
   expect(readFileSync(join(world.dir, 'bot-token'), 'utf8')).not.toBe(before);
   const invited = await until(
     async () => {

@@ -78,7 +78,7 @@ export const restoreCutover = defineWrite({
       proven: typeof note['proven'] === 'string' ? note['proven'] : '',
       attached: attachedIn(note),
       canUndo: kept,
-      delegated: (await stack.facts()).mas !== null,
+      delegated: (await stack.facts()).delegated,
     };
   },
 

@@ -63,7 +63,7 @@ export const restoreUndo = defineWrite({
       id: row.id,
       downtimeSeconds: Math.round((row.downtime ?? 0) / 10) / 100,
       attached: attachedIn(note),
-      delegated: (await stack.facts()).mas !== null,
+      delegated: (await stack.facts()).delegated,
       parts: [...row.parts],
     };
   },

@@ -25,7 +25,7 @@ export const serverConfig = defineRead({
     signingKeyPath: z.string(),
     includedFiles: z.array(z.string()),
     secretFiles: z.array(z.string()),
-    mas: z.string().nullable().describe('Where Matrix Authentication Service keeps the accounts, where it has them.'),
+    mas: z.string().nullable().describe('Matrix Authentication Service and its database, where it has the accounts or is backed up.'),
     freeBytes: z.number().nullable(),
     components: z.array(z.object({ name: z.string(), running: z.boolean().nullable(), problem: z.string().nullable() })),
     capabilities: z.array(z.object({ name: z.string(), granted: z.boolean(), missing: z.array(z.string()), grant: z.array(z.string()) })),
@@ -53,7 +53,7 @@ export const serverConfig = defineRead({
       signingKeyPath: facts.signingKeyPath,
       includedFiles: [...facts.includedFiles],
       secretFiles: [...facts.secretFiles],
-      mas: masWords(facts.mas),
+      mas: masWords(facts),
       freeBytes: facts.freeBytes,
       components:
         status instanceof Error
@@ -87,11 +87,10 @@ export const serverConfig = defineRead({
   ],
 });
 
-function masWords(mas: StackFacts['mas']): string | null {
-  if (mas === null) return null;
-  if (mas.database === null) return 'Matrix Authentication Service, which Steward is not told where to find';
-  const { name, host, port, user } = mas.database;
-  return `Matrix Authentication Service: PostgreSQL, ${name} on ${host}:${port} as ${user}`;
+function masWords({ delegated, mas }: StackFacts): string | null {
+  if (mas === null) return delegated ? 'Matrix Authentication Service, which Steward is not told where to find' : null;
+  const { name, host, port, user } = mas;
+  return `${delegated ? '' : "the homeserver's own; backed up too is "}Matrix Authentication Service: PostgreSQL, ${name} on ${host}:${port} as ${user}`;
 }
 
 function componentLine({ name, running, problem }: { name: string; running: boolean | null; problem: string | null }): Line {

@@ -14,7 +14,7 @@ import type {
   DatabaseFacts,
   Delegation,
   MasDump,
-  MasFacts,
+  MasPlace,
   MediaStream,
   RestorePlace,
   ScratchDatabase,
@@ -119,7 +119,8 @@ export class HostStack implements Stack {
       includedFiles,
       secretFiles,
       absentFiles: await absentOf([...includedFiles, ...secretFiles]),
-      mas: config.mas === null && !config.usesMas ? null : { database: config.mas === null ? null : masPlaceOf(config.mas) },
+      delegated: config.delegation !== null,
+      mas: config.mas === null ? null : masPlaceOf(config.mas),
       freeBytes: await freeBytes(mediaPath),
     };
   }
@@ -203,8 +204,14 @@ export class HostStack implements Stack {
   }
 
   async delegation(): Promise<Delegation | null> {
-    const { delegation } = await this.#config();
-    return delegation === null ? null : { endpoint: delegation.endpoint, secret: await this.#secretIn(delegation.secret) };
+    const shared = (await this.#config()).delegation?.shared ?? null;
+    if (shared === null) return null;
+    try {
+      return { endpoint: shared.endpoint, secret: await this.#secretIn(shared.secret) };
+    } catch (error) {
+      if (error instanceof Failure && error.id === 'stack.file-unreadable') return null;
+      throw error;
+    }
   }
 
   async #secretIn(from: { secret: SecretValue } | { path: string }): Promise<SecretValue> {
@@ -369,8 +376,8 @@ export class HostStack implements Stack {
     };
   }
 
-  async #masPowers({ mas, usesMas }: HostConfig): Promise<Pick<Capability, 'missing' | 'grant'>[]> {
-    if (mas === null) return usesMas ? [masUnknown] : [];
+  async #masPowers({ mas, delegation }: HostConfig): Promise<Pick<Capability, 'missing' | 'grant'>[]> {
+    if (mas === null) return delegation === null ? [] : [masUnknown];
     try {
       const access = await this.#masAccess(mas);
       const [power = nothing] = await onServer(access, (client) => powersOf(client, access));
@@ -462,7 +469,7 @@ export class HostStack implements Stack {
   }
 }
 
-const masPlaceOf = ({ database: { host, port, name, user } }: MasConfig): MasFacts['database'] => ({
+const masPlaceOf = ({ database: { host, port, name, user } }: MasConfig): MasPlace => ({
   kind: 'postgres',
   host,
   port,
