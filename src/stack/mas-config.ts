@@ -1,5 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import type { DocumentOptions, ParseOptions, SchemaOptions } from 'yaml';
 import { z } from 'zod';
 import { Failure } from '../failures/failure.ts';
 import { isPlainObject } from '../config/document.ts';
@@ -18,6 +19,8 @@ export interface MasConfig {
 export interface MasDatabase extends PostgresSettings {
   /** Of the password, where it is not written in the configuration. */
   passwordFile: string | null;
+  /** Why Steward cannot reach it, where the configuration has what it does not take. */
+  refused: Failure | null;
 }
 
 /** All that is configured on the host; `mas` is what `stack.mas_config` names, which is copied whoever has the accounts. */
@@ -37,9 +40,24 @@ const shape = z.looseObject({
     ssl_ca_file: z.string().optional(),
     ssl_certificate_file: z.string().optional(),
     ssl_key_file: z.string().optional(),
+    ssl_ca: z.string().optional(),
+    ssl_certificate: z.string().optional(),
+    ssl_key: z.string().optional(),
   }),
   secrets: z.looseObject({ keys_dir: z.string().optional() }).optional(),
 });
+
+/** As MAS reads it: `yes` is a text, and so is a number with a leading zero; an integer is as long as it is. */
+export const asSerdeYaml: ParseOptions & DocumentOptions & SchemaOptions = {
+  version: '1.2',
+  intAsBigInt: true,
+  customTags: (tags) =>
+    tags.map((tag) =>
+      typeof tag === 'object' && tag.collection === undefined && tag.tag === 'tag:yaml.org,2002:int' && tag.format === undefined
+        ? { ...tag, test: /^[-+]?(?:0|[1-9][0-9]*)$/ }
+        : tag,
+    ),
+};
 
 /** Sections whose files are certificates, programs and texts: they belong to the operator, or to the release. */
 const noSecrets = new Set(['http', 'policy', 'templates', 'telemetry']);
@@ -55,7 +73,7 @@ export async function readMasConfig(paths: readonly string[]): Promise<MasConfig
   const hint = 'May Steward read it? Is `stack.mas_config` what MAS is given by `--config`?';
   const refuse = (reason: string): Failure => new Failure('stack.config-unreadable', { attempted, reason, hint });
   let tree: Record<string, unknown> = {};
-  for (const path of paths) tree = merged(tree, await readYaml(path, { version: '1.2' }, hint));
+  for (const path of paths) tree = merged(tree, await readYaml(path, asSerdeYaml, hint));
   const parsed = shape.safeParse(tree);
   if (!parsed.success) throw refuse(`its key \`${parsed.error.issues[0]?.path.join('.') ?? ''}\` is not what MAS takes`);
   const at = (path: string): string => resolve(dirname(paths[0] ?? '.'), path);
@@ -87,10 +105,11 @@ function placeOf(
   if (uri !== undefined && (url === null || !/^postgres(ql)?:$/.test(url.protocol)))
     throw refuse('its `database.uri` is none of PostgreSQL');
   const part = (text: string | undefined): string | undefined => (text === undefined || text === '' ? undefined : decodeURIComponent(text));
-  const param = (key: string): string | undefined => url?.searchParams.get(key) ?? undefined;
+  const param = (key: string): string | undefined => url?.searchParams.get(key) || undefined;
   const user = username ?? part(url?.username) ?? part(param('user'));
   const name = database ?? part(url?.pathname.slice(1)) ?? part(param('dbname')) ?? user;
   if (user === undefined || name === undefined) throw refuse('its `database` names no role');
+  const inline = (['ssl_ca', 'ssl_certificate', 'ssl_key'] as const).find((key) => given[key] !== undefined);
   return {
     kind: 'postgres',
     host: socket ?? host ?? part(url?.hostname) ?? part(param('host')) ?? '/var/run/postgresql',
@@ -99,6 +118,7 @@ function placeOf(
     name,
     password: password ?? (file === undefined ? (part(url?.password) ?? null) : null),
     passwordFile: password === undefined && file !== undefined ? at(file) : null,
+    refused: inline === undefined ? null : refuse(`\`database.${inline}\` is written in it; name a file by \`${inline}_file\``),
     options: param('options'),
     tls: tlsOf(
       {

@@ -2,6 +2,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { parse, type DocumentOptions, type ParseOptions, type SchemaOptions } from 'yaml';
 import { z } from 'zod';
+import { isPlainObject } from '../config/document.ts';
 import { Secret } from '../config/secret.ts';
 import { Failure } from '../failures/failure.ts';
 import type { SqlitePlace } from './stack.ts';
@@ -52,19 +53,25 @@ export const asPyYaml: ParseOptions & DocumentOptions & SchemaOptions = {
 };
 
 const text = z.string().min(1);
-const arguments_ = z.looseObject({
-  host: z.string().optional(),
-  port: z.coerce.number().optional(),
-  user: z.string().optional(),
-  password: z.union([z.string(), z.number(), z.bigint()]).optional(),
-  dbname: z.string().optional(),
-  options: z.string().optional(),
-  sslmode: z.enum(tlsModes).default('prefer'),
-  sslrootcert: z.string().optional(),
-  sslcert: z.string().optional(),
-  sslkey: z.string().optional(),
-  database: z.string().optional(),
-});
+/** To libpq, what is empty is not set; templates write such. */
+const setOnly = (args: unknown): unknown =>
+  isPlainObject(args) ? Object.fromEntries(Object.entries(args).filter(([, value]) => value !== null && value !== '')) : args;
+const arguments_ = z.preprocess(
+  setOnly,
+  z.looseObject({
+    host: z.string().optional(),
+    port: z.coerce.number().optional(),
+    user: z.string().optional(),
+    password: z.union([z.string(), z.number(), z.bigint()]).optional(),
+    dbname: z.string().optional(),
+    options: z.string().optional(),
+    sslmode: z.enum(tlsModes).default('prefer'),
+    sslrootcert: z.string().optional(),
+    sslcert: z.string().optional(),
+    sslkey: z.string().optional(),
+    database: z.string().optional(),
+  }),
+);
 const databaseShape = z.looseObject({ name: z.string(), args: arguments_.prefault({}) });
 const shape = z.looseObject({
   server_name: text,

@@ -64,6 +64,19 @@ test('goes back although what was put in place cannot be read', async () => {
   expect(readFileSync(path, 'utf8')).toBe(database);
 });
 
+test.each(['12_34', 'yes', '010', '"12"'])(
+  'leaves the password of today as Matrix Authentication Service reads it: %s',
+  async (written) => {
+    writeFileSync(path, `database:\n  host: today\n  username: mas\n  password: ${written}\n`);
+    const then = 'database: {host: then, username: mas, password: then}\nmatrix: {homeserver: example.org}\n';
+    await stage({ [path]: then });
+    await restore().swap('in');
+    const now = readFileSync(path, 'utf8');
+    expect(now).toContain('example.org');
+    expect(now).toMatch(new RegExp(`^ *password: ${written}$`, 'm'));
+  },
+);
+
 test('takes the keys of a folder that is lost, and nothing below or beside it', async () => {
   writeFileSync(path, `${database}secrets: {keys_dir: keys}\n`);
   const key = join(dir, 'keys/rsa.pem');

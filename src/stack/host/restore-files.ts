@@ -7,7 +7,7 @@ import { parseDocument, type Document } from 'yaml';
 import { Failure } from '../../failures/failure.ts';
 import { accountsIn } from '../accounts.ts';
 import type { Direction, HeldFile, StagedFile } from '../stack.ts';
-import type { HostConfig } from '../mas-config.ts';
+import { asSerdeYaml, type HostConfig } from '../mas-config.ts';
 import { asPyYaml } from '../synapse-config.ts';
 import { told } from './space.ts';
 import { syncFolder } from './sync.ts';
@@ -201,13 +201,13 @@ async function isThere(path: string): Promise<boolean> {
 /** This content as it goes to its place, where the places that are in force stay. */
 function wantedAt(path: string, content: Buffer, live: Buffer | null, { configFiles, mas }: HostConfig): Buffer {
   if (live === null || live.equals(content)) return content;
-  const hasPlaces = configFiles.includes(path) || mas?.configFiles.includes(path) === true;
-  return hasPlaces ? withPlacesOf(content, live) : content;
+  if (configFiles.includes(path)) return withPlacesOf(content, live, asPyYaml);
+  return mas?.configFiles.includes(path) === true ? withPlacesOf(content, live, asSerdeYaml) : content;
 }
 
 /** A file of configuration with the places that are in force now. */
-function withPlacesOf(content: Buffer, live: Buffer): Buffer {
-  const [restored, now] = [parsed(content), parsed(live)];
+function withPlacesOf(content: Buffer, live: Buffer, dialect: typeof asPyYaml): Buffer {
+  const [restored, now] = [parsed(content, dialect), parsed(live, dialect)];
   if (restored === null || now === null) return content;
   const values = now.toJS() as Record<string, unknown>;
   for (const key of placeKeys) {
@@ -217,7 +217,7 @@ function withPlacesOf(content: Buffer, live: Buffer): Buffer {
   return Buffer.from(restored.toString({ lineWidth: 0 }));
 }
 
-function parsed(content: Buffer): Document | null {
-  const document = parseDocument(content.toString('utf8'), asPyYaml);
+function parsed(content: Buffer, dialect: typeof asPyYaml): Document | null {
+  const document = parseDocument(content.toString('utf8'), dialect);
   return document.errors.length > 0 || typeof document.toJS() !== 'object' || document.toJS() === null ? null : document;
 }
