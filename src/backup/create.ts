@@ -160,6 +160,8 @@ async function make(options: CreateOptions, fan: FanOut, manifests: Map<Destinat
   const epoch = await keys.current();
   const facts = await stack.facts();
   const databaseFacts = await stack.databaseFacts();
+  // Hours of dumping are not for nothing.
+  await stack.assertMas();
   const before = await sequencesBefore(stack, facts);
   const due = fan.left().filter((destination) => options.allMedia || isCheckDue(store, destination, startedAt));
   const databaseAt = clock.now();
@@ -337,7 +339,7 @@ async function prove(options: CreateOptions, fan: FanOut, made: Made): Promise<v
     }
   }
   if (missing !== null) {
-    await options.source.readDump(format, data(), signal);
+    await options.source.readDump(format, data(), facts.major, signal);
     // Of what an engine holds there is nothing to read.
     Object.assign(content, { level: format === 'engine' ? 1 : 2, missing });
   }

@@ -108,6 +108,6 @@ export async function tryMas({
       await scratch.close();
     }
   }
-  await stack.readDump('pg_dump', data(), signal);
+  await stack.readDump('pg_dump', data(), facts.major, signal);
   return { missing: `Matrix Authentication Service: ${missing}` };
 }

@@ -147,9 +147,10 @@ export async function openWhole(
 ): Promise<void> {
   if (keyOf === null) throw new Failure('backup.no-key', { attempted: `open ${object.name}` });
   const plain = openedWhole(destination, object, keyOf, signal);
-  const { kind } = manifest.server.database;
-  if (object.role === 'mas-database') await stack.readDump('pg_dump', plain, signal);
-  else if (object.role === 'database' && kind !== 'engine') await stack.readDump(kind, plain, signal);
+  const { database, mas } = manifest.server;
+  const { kind, major } = database;
+  if (object.role === 'mas-database') await stack.readDump('pg_dump', plain, mas?.major ?? major, signal);
+  else if (object.role === 'database' && kind !== 'engine') await stack.readDump(kind, plain, major, signal);
   else await pipeline(plain, new Writable({ write: (_chunk, _encoding, done) => done() }));
 }
 

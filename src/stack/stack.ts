@@ -305,6 +305,8 @@ export interface Stack {
   /** Null where the homeserver has its accounts itself, and where Steward cannot read what it shares with who has them. */
   delegation(): Promise<Delegation | null>;
   dumpDatabase(signal: AbortSignal): Promise<DatabaseDump>;
+  /** Throws where the database of Matrix Authentication Service that Steward knows cannot be reached. */
+  assertMas(): Promise<void>;
   /** The same of the database of Matrix Authentication Service; null where there is none that Steward knows. */
   dumpMas(signal: AbortSignal): Promise<MasDump | null>;
   openSnapshot(): Promise<Snapshot>;
@@ -318,8 +320,12 @@ export interface Stack {
   tarFiles(paths: readonly string[], signal: AbortSignal): SourceStream;
   /** One whole file as it is. */
   readFile(path: string): Promise<Buffer>;
-  /** Reads a dump to its end without loading it. Throws `backup.unreadable`. */
-  readDump(format: DatabaseDump['format'], data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>;
+  /**
+   * Reads a dump to its end without loading it. Throws `backup.unreadable`.
+   *
+   * @param major of the server that was dumped; null for SQLite
+   */
+  readDump(format: DatabaseDump['format'], data: AsyncIterable<Uint8Array>, major: number | null, signal: AbortSignal): Promise<void>;
   /**
    * An empty database to load a dump into; null with the reason where none can be had.
    *

@@ -159,6 +159,8 @@ test('whose database does not answer leaves no backup, and is told without its p
   const before = await world.steward('backup list');
   await sql(world.postgres.superuser, `ALTER ROLE "mas-role" NOLOGIN`);
   try {
+    // Seen before the homeserver is dumped, for which there is no program here.
+    configure({ mas_config: [configPath()], postgres_programs: world.disk });
     const reply = await world.steward('backup create');
     const said = JSON.stringify(reply.parts);
     expect(reply.outcome).toBe('unreachable');
@@ -169,6 +171,7 @@ test('whose database does not answer leaves no backup, and is told without its p
     );
   } finally {
     await sql(world.postgres.superuser, `ALTER ROLE "mas-role" LOGIN`);
+    configure({ mas_config: [configPath()] });
   }
   expect((await world.steward('backup list')).result).toEqual(before.result);
 });
@@ -202,6 +205,17 @@ test('whose keys and password are lost: the rest is backed up, and they come bac
   expect(await world.steward('restore finish latest --yes')).toMatchObject({ outcome: 'done' });
   configure({ mas_config: [configPath()] });
   writeFileSync(key, 'PRIVATE', { mode: 0o600 });
+});
+
+test('whose certificates are written in the configuration is refused by name, where it is to be reached', async () => {
+  const besidePath = join(world.dir, 'mas/inline.yaml');
+  writeFileSync(besidePath, stringify({ database: { ssl_ca: 'PEM' } }));
+  configure({ mas_config: [configPath(), besidePath] });
+  const reply = await world.steward('backup create');
+  expect(reply.outcome).not.toBe('done');
+  for (const { parts } of [reply, await world.steward('server config')])
+    expect(JSON.stringify(parts)).toMatch(/`?database\.ssl_ca`? is written in it; name a file by `?ssl_ca_file/);
+  configure({ mas_config: [configPath()] });
 });
 
 const homeserverPath = (): string => join(world.dir, 'homeserver.d/b.yaml');

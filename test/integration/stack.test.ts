@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { chmodSync, linkSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { createHash } from 'node:crypto';
 import { generateX25519Identity, identityToRecipient } from 'age-encryption';
@@ -12,7 +13,9 @@ import { sql, startPostgres, type Postgres } from '../../kit/postgres.ts';
 import { run } from '../../kit/process.ts';
 import { ensureSynapse, startSynapse, type Synapse } from '../../kit/synapse.ts';
 import { DirectoryDestination } from '../../src/backup/destinations/directory.ts';
+import { tryMas } from '../../src/backup/mas.ts';
 import { sealInto } from '../../src/backup/object.ts';
+import type { Held } from '../../src/backup/prove.ts';
 import { systemClock, type Clock } from '../../src/clock.ts';
 import { Secret } from '../../src/config/secret.ts';
 import { HostStack, type HostSettings } from '../../src/stack/host/host.ts';
@@ -108,6 +111,26 @@ print(json.dumps({'files': files, 'config': config}))`;
     },
   );
 
+  test('has what libpq takes for not set where it is empty', async () => {
+    const path = join(dir, 'empty.yaml');
+    const args = {
+      user: 'u',
+      dbname: 'd',
+      host: '',
+      password: null,
+      options: null,
+      sslmode: '',
+      sslrootcert: '',
+      sslcert: null,
+      sslkey: '',
+    };
+    writeFileSync(path, stringify({ server_name: 'a', database: { name: 'psycopg2', args } }));
+    expect((await readSynapseConfig([path], dir)).database).toEqual({
+      ...{ kind: 'postgres', host: '/var/run/postgresql', port: 5432, user: 'u', name: 'd', password: null, options: undefined },
+      tls: { mode: 'prefer', rootCert: undefined, cert: undefined, key: undefined },
+    });
+  });
+
   test('that is no YAML is told without quoting it', async () => {
     const path = join(dir, 'broken.yaml');
     writeFileSync(path, 'password: "hunter2\n  [');
@@ -115,6 +138,14 @@ print(json.dumps({'files': files, 'config': config}))`;
     expect(failure).toMatchObject({ id: 'stack.config-unreadable', message: expect.stringContaining(path) as unknown });
     expect((failure as Error).message).not.toContain('hunter2');
   });
+});
+
+test('the dump of Matrix Authentication Service is read by programs of its own server, which need not be those of the homeserver', async () => {
+  const path = join(dir, 'sqlite.yaml');
+  writeFileSync(path, stringify({ server_name: 'a', database: { name: 'sqlite3', args: { database: 'a.db' } } }));
+  const stack = stackWith({ homeserverConfig: [path] });
+  const tried = tryMas({ stack, facts: { major: 99, bytes: 1 }, data: () => Readable.from([]), held: {} as Held, signal: never });
+  await expect(tried).rejects.toMatchObject({ id: 'stack.no-program', reason: expect.stringContaining('99') as unknown });
 });
 
 describe('facts and powers', () => {

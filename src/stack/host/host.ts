@@ -234,6 +234,11 @@ export class HostStack implements Stack {
     return { stream, snapshot, format: 'pg_dump', pipeline, progress: () => dumpProgress(access, dumpName) };
   }
 
+  async assertMas(): Promise<void> {
+    const { mas } = await this.#config();
+    if (mas !== null) await onServer(await this.#masAccess(mas), majorOf);
+  }
+
   async dumpMas(signal: AbortSignal): Promise<MasDump | null> {
     const { mas } = await this.#config();
     if (mas === null) return null;
@@ -292,20 +297,18 @@ export class HostStack implements Stack {
     });
   }
 
-  async readDump(format: DatabaseDump['format'], data: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+  async readDump(
+    format: DatabaseDump['format'],
+    data: AsyncIterable<Uint8Array>,
+    major: number | null,
+    signal: AbortSignal,
+  ): Promise<void> {
     if (format === 'sqlite') {
       await feedDecompressed({ reader: { name: 'cat', command: ['cat'] }, data, signal });
       return;
     }
-    const program = dumpProgram(this.#settings.postgresPrograms, await this.#major()).replace(/pg_dump$/, 'pg_restore');
+    const program = dumpProgram(this.#settings.postgresPrograms, major ?? 0).replace(/pg_dump$/, 'pg_restore');
     await feedDecompressed({ reader: { name: 'pg_restore', command: [program, '-f', '/dev/null'] }, data, signal });
-  }
-
-  /** The server's major version; the oldest where it does not answer: any pg_restore reads a dump of its own time. */
-  async #major(): Promise<number> {
-    const access = this.#access(await this.#config());
-    if (access === null) return 0;
-    return onServer(access, majorOf).catch(() => 0);
   }
 
   async openScratch(
@@ -388,9 +391,10 @@ export class HostStack implements Stack {
     }
   }
 
-  /** Its own role reads what it owns. @throws Failure `stack.file-unreadable` */
+  /** Its own role reads what it owns. @throws Failure `stack.file-unreadable`, `stack.config-unreadable` */
   async #masAccess({ database }: MasConfig): Promise<Access> {
-    const { host, port, name, user, options, tls } = database;
+    const { host, port, name, user, options, tls, refused } = database;
+    if (refused !== null) throw refused;
     return { host, port, name, user, password: await this.#masPassword(database), owner: user, options, tls };
   }
 
