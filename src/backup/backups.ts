@@ -14,6 +14,7 @@ import { DirectoryDestination } from './destinations/directory.ts';
 import { S3Destination, type S3Settings } from './destinations/s3.ts';
 import type { Engine } from './engines/engine.ts';
 import { engineOf, heldByEngine, type EngineSettings } from './engines/held.ts';
+import { assertHeld } from './held.ts';
 import type { KeySettings } from './identities.ts';
 import { EpochKeys, signingKey } from './keys.ts';
 import { loseObjects } from './lost-objects.ts';
@@ -468,10 +469,11 @@ export class Backups {
 
   /** Puts rescue sheet and sealed keys, as they are now, into each destination. A problem is one of that destination, in words. */
   async renewRescueSheets(stack: Stack): Promise<{ destination: string; problem: string | null }[]> {
-    const { configPath, own, version } = this.#options;
+    const { store, configPath, own, version } = this.#options;
     const destinations = this.destinations();
     const source = { stewardVersion: version, signer: publicOf(this.#signer), epochs: this.keys.all(), destinations, configPath, own };
     const renew = async (destination: Destination): Promise<void> => {
+      await assertHeld(destination, store, `put the rescue sheet into ${destination.name}`);
       const text = rescueText(rescueFacts(source, await stack.facts(), await stack.databaseFacts()));
       await putRescueSheet(destination, text, this.keys.all());
     };
@@ -517,6 +519,7 @@ export class Backups {
       signal.throwIfAborted();
       try {
         const place = this.destination(destination);
+        await assertHeld(place, store, `remove backups from ${destination}`);
         await this.#forgetDeadPacks(place, stack, signal);
         freed += await removeBackups(ids, { destination: place, store, signer: this.#signer, signal });
       } catch (error) {

@@ -1,6 +1,7 @@
 import type { KeyObject } from 'node:crypto';
 import type { BackupStore } from '../store/backups.ts';
 import type { Destination } from './destinations/destination.ts';
+import { assertHeld } from './held.ts';
 import { readManifest } from './verify.ts';
 
 export interface PruneOptions {
@@ -14,10 +15,13 @@ export interface PruneOptions {
  * Removes backups of one destination, manifest first: from then on there is no such backup, and what a kill leaves is taken away
  * by the next run. Media that a backup which stays is made of stay where they are. Returns the bytes that were freed.
  *
- * @throws Failure of the families `backup`; where a manifest of those that stay cannot be read, before anything is removed
+ * @throws Failure of the families `backup`; where a manifest of those that stay cannot be read, and where the destination holds none
+ * of its backups, before anything is removed
  */
 export async function removeBackups(ids: readonly string[], options: PruneOptions): Promise<number> {
   const { destination, store, signal } = options;
+  // An empty folder would tell that nothing is left of what was removed before, though the disk has it.
+  await assertHeld(destination, store, `remove backups from ${destination.name}`);
   const kept = await namesInUse(options, new Set(ids));
   let freed = 0;
   for (const id of ids) {

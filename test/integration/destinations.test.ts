@@ -396,6 +396,10 @@ describe('a destination that fails', () => {
       expect(await steward('backup create --to disk')).toMatchObject({ outcome: 'failed', errorId: 'backup.destination-empty' });
       expect(await steward(`backup copy ${id} --to disk`)).toMatchObject({ outcome: 'failed', errorId: 'backup.destination-empty' });
       expect(readdirSync(disk)).toEqual([]);
+      // A sheet that lies there all the same shows nothing.
+      writeFileSync(join(disk, 'RESCUE.txt'), readFileSync(join(held, 'RESCUE.txt')));
+      expect(await steward('backup create --to disk')).toMatchObject({ outcome: 'failed', errorId: 'backup.destination-empty' });
+      expect(readdirSync(disk)).toEqual(['RESCUE.txt']);
       expect(await steward('backup scan')).toMatchObject({ outcome: 'done' });
       expect(await steward('backup create --to disk')).toMatchObject({ outcome: 'done' });
     } finally {
@@ -792,4 +796,38 @@ describe('info, pin, verify and prune', () => {
     for (const id of [first, last]) assertWhole(disk, id);
     assertWhole(cloud, last);
   });
+});
+
+test('a change of who opens backups leaves a destination alone whose disk is not mounted', async () => {
+  expect(await steward('backup create')).toMatchObject({ outcome: 'done' });
+  core.close();
+  const second = await makeAgeKey(join(dir, 'second.key'));
+  const place = { endpoint: proxy.url, region: s3.region, bucket, access_key_id: s3.accessKeyId, secret_access_key_file: 's3-secret' };
+  core = await openSteward({
+    backup: {
+      destinations: { disk: { directory: disk }, cloud: { s3: place } },
+      keys: { recipients: [recipient, second], identity_file: 'own.key' },
+    },
+  });
+  const held = `${disk}-held`;
+  renameSync(disk, held);
+  mkdirSync(disk);
+  try {
+    expect(await steward('backup keys accept')).toMatchObject({
+      outcome: 'done',
+      result: {
+        sheets: [
+          { destination: 'disk', problem: expect.stringContaining('has none of the backups that were put there') },
+          { destination: 'cloud', problem: null },
+        ],
+      },
+    });
+    expect(readdirSync(disk)).toEqual([]);
+    expect(readFileSync(join(cloud, 'RESCUE.txt'), 'utf8')).toContain(second);
+  } finally {
+    rmSync(disk, { recursive: true });
+    renameSync(held, disk);
+  }
+  expect(await steward('backup create')).toMatchObject({ outcome: 'done' });
+  expect(readFileSync(join(disk, 'RESCUE.txt'), 'utf8')).toContain(second);
 });

@@ -7,6 +7,13 @@ import { dirname, join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { stringify } from 'yaml';
 import { startSynapse, type Account, type Synapse } from '../../kit/synapse.ts';
+import { Backups, type BackupsOptions } from '../../src/backup/backups.ts';
+import { signingKey } from '../../src/backup/keys.ts';
+import { removeBackups } from '../../src/backup/prune.ts';
+import { systemClock } from '../../src/clock.ts';
+import { BackupStore } from '../../src/store/backups.ts';
+import { Store } from '../../src/store/store.ts';
+import { silentLog } from '../../src/telemetry/log.ts';
 import { confirmKeys } from './support/keys.ts';
 
 /** Which backups stay, on the disk, by programs in a process of their own; a kill at every commit. */
@@ -224,6 +231,46 @@ test('it removes what is not kept, but for media that others are made of', () =>
   expect(prune().status).toBe(0);
   expect(filesOf(first)).toEqual(mediaOf(first));
   assertWhole(third);
+});
+
+test('where the disk is away since it was planned it fails, and neither the disk nor the catalogue is changed', async () => {
+  expect(steward('backup', 'create').status).toBe(0);
+  const [older = '', newer = ''] = folders().slice(-2);
+  const catalogue = (): unknown =>
+    inStore((store) =>
+      ['backups', 'media_packs', 'media_files', 'media_faults'].map((table) => store.prepare(`SELECT * FROM ${table} ORDER BY 1, 2`).all()),
+    );
+  const [before, held] = [catalogue(), `${disk}-held`];
+  renameSync(disk, held);
+  mkdirSync(disk);
+  const store = Store.open(join(dir, 'data/steward.db'));
+  const backups = new Backups({
+    settings: { destinations: { disk: { directory: disk } }, keys: { recipients: [] } },
+    store: new BackupStore(store),
+    clock: systemClock,
+    log: silentLog,
+    signingKeyPath: join(dir, 'data/backup-signing.key'),
+  } as unknown as BackupsOptions);
+  const { signal } = new AbortController();
+  const isAway = { id: 'backup.destination-empty' };
+  const stack = (): never => {
+    throw new Error('packs are compared with the homeserver');
+  };
+  try {
+    for (const ids of [[older], []])
+      await expect(backups.remove([{ destination: 'disk', ids }], stack, signal)).rejects.toMatchObject(isAway);
+    // So does a copy that failed, which takes away what it left.
+    const options = { store: new BackupStore(store), signer: signingKey(join(dir, 'data/backup-signing.key')), signal };
+    await expect(removeBackups([], { ...options, destination: backups.destination('disk') })).rejects.toMatchObject(isAway);
+  } finally {
+    store.close();
+    rmSync(disk, { recursive: true });
+    renameSync(held, disk);
+  }
+  expect(catalogue()).toEqual(before);
+  for (const id of [older, newer]) assertWhole(id);
+  rmSync(join(disk, newer), { recursive: true });
+  inStore((store) => store.prepare('DELETE FROM backups WHERE id = ?').run(newer));
 });
 
 test('media that nothing is made of any more go too, and a backup goes on where they were', () => {
