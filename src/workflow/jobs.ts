@@ -246,8 +246,11 @@ export class Jobs {
     if (job?.state === 'pending' || job?.state === 'approved') this.end(id, job.state, 'cancelled');
     else if (job?.state === 'running' && this.#running.has(id)) this.#cancelled.add(id);
     else if (job?.state === 'running') {
-      const cutOff = this.steps(id).filter((step) => step.state === 'running');
-      if (cutOff.some(({ work }) => work !== peopleAsked && work !== cancelledMeanwhile)) return false;
+      const steps = this.steps(id);
+      const underWay = steps.filter((step) => step.state === 'running');
+      // Cut off between two steps none is under way: those that were not begun are not begun.
+      const cutOff = underWay.length > 0 ? underWay : steps.filter((step) => step.state === 'waiting');
+      if (underWay.some(({ work }) => work !== peopleAsked && work !== cancelledMeanwhile)) return false;
       for (const step of cutOff) this.#options.jobs.setStep(id, { ...step, work: cancelledMeanwhile });
       if (job.origin.kind === 'shell') this.#leave(job);
     }

@@ -11,7 +11,7 @@ import { JobStore } from '../../src/store/jobs.ts';
 import { Store } from '../../src/store/store.ts';
 import { silentLog } from '../../src/telemetry/log.ts';
 import type { SettledJob } from '../../src/workflow/job.ts';
-import { Jobs, type Executor } from '../../src/workflow/jobs.ts';
+import { Jobs, type Executor, type JobRequest } from '../../src/workflow/jobs.ts';
 import type { Plan } from '../../src/workflow/plan.ts';
 import { auditOf } from '../audit/support.ts';
 
@@ -285,9 +285,9 @@ test('of jobs that hold a lock one runs at a time, and another job waits for nei
 
 describe('after a crash', () => {
   /** What a kill leaves: a job that was running its second of three items. */
-  function cutOff(): string {
+  function cutOff(more: Partial<JobRequest> = {}): string {
     const jobs = jobsWith({});
-    const { id } = jobs.create(request('e1', { plan: plan('a', 'b', 'c'), inputs: [{}, {}, {}] }));
+    const { id } = jobs.create(request('e1', { plan: plan('a', 'b', 'c'), inputs: [{}, {}, {}], ...more }));
     const rows = new JobStore(store);
     rows.move(id, 'approved', 'running', now);
     rows.setStep(id, { n: 0, state: 'done', result: 'kept', failure: null, work: null });
@@ -324,6 +324,21 @@ describe('after a crash', () => {
     expect(jobsWith({}).cancel(id)).toBe(false);
     await jobsWith({ probe: () => Promise.resolve('found') }).recover();
     expect(settled).toMatchObject([{ steps: [{ state: 'done' }, { state: 'done' }, { failure: { id: 'job.interrupted' } }] }]);
+  });
+
+  test('what was cut off between two steps is cancelled by the next start, and what is done stays', async () => {
+    const id = cutOff({ origin: { kind: 'room', roomId: '!room:example.org', eventId: '$e1', threadId: null } });
+    new JobStore(store).setStep(id, { n: 1, state: 'waiting', result: null, failure: null, work: null });
+    const jobs = jobsWith({});
+    expect(jobs.cancel(id)).toBe(true);
+    expect(jobs.isCancelled(id)).toBe(true);
+    expect(jobs.isCancelledMeanwhile(id)).toBe(true);
+    await jobsWith({
+      run: () => Promise.reject(new Error('it ran')),
+      probe: () => Promise.reject(new Error('it was looked at')),
+    }).recover();
+    const notBegun = { state: 'failed', failure: { id: 'job.cancelled' } };
+    expect(settled).toMatchObject([{ id, state: 'cancelled', steps: [{ state: 'done', result: 'kept' }, notBegun, notBegun] }]);
   });
 
   test('what cannot be told is unknown', async () => {
