@@ -421,30 +421,38 @@ describe('components', () => {
     await expect(stack.logs('other', 2)).rejects.toMatchObject({ id: 'stack.no-component' });
   });
 
-  test.each(['activating', 'reloading', 'active', 'inactive'])(
-    'a unit that is %s is stopped: none is left to start by itself',
-    async (state) => {
-      // systemd itself runs on no machine of the tests.
-      const home = mkdtempSync(join(dir, 'systemctl-'));
-      const at = join(home, 'state');
-      writeFileSync(at, state);
-      const program = `#!/bin/sh
+  test.each([
+    ['activating', 'loaded', true],
+    ['reloading', 'loaded', true],
+    ['active', 'loaded', true],
+    ['inactive', 'loaded', true],
+    ['inactive', 'not-found', true],
+    ['active', 'error', false],
+  ])('a unit that is %s and %s is stopped, or it is told: none is left to start by itself', async (state, load, isStopped) => {
+    // systemd itself runs on no machine of the tests.
+    const home = mkdtempSync(join(dir, 'systemctl-'));
+    const at = join(home, 'state');
+    writeFileSync(at, state);
+    const program = `#!/bin/sh
 case $1 in
-show) echo "ActiveState=$(cat ${at})"; echo InvocationID=1 ;;
-stop) echo inactive > ${at} ;;
+show) echo "ActiveState=$(cat ${at})"; echo InvocationID=1; echo LoadState=${load} ;;
+stop) [ ${load} = loaded ] || exit 5; echo inactive > ${at} ;;
 esac
 `;
-      writeFileSync(join(home, 'systemctl'), program, { mode: 0o755 });
-      const components = resolve(import.meta.dirname, '../../src/stack/host/components.ts');
-      const clock = resolve(import.meta.dirname, '../../src/clock.ts');
-      const stopping = `
+    writeFileSync(join(home, 'systemctl'), program, { mode: 0o755 });
+    const components = resolve(import.meta.dirname, '../../src/stack/host/components.ts');
+    const clock = resolve(import.meta.dirname, '../../src/clock.ts');
+    const stopping = `
       import { stopComponent } from ${JSON.stringify(components)};
       import { systemClock } from ${JSON.stringify(clock)};
       await stopComponent('synapse', { unit: 'matrix-synapse.service' }, systemClock, new AbortController().signal);
     `;
-      await run([process.execPath, '--input-type=module', '-e', stopping], { env: { PATH: `${home}:${process.env['PATH'] ?? ''}` } });
-      expect(readFileSync(at, 'utf8').trim()).toBe('inactive');
-      rmSync(home, { recursive: true });
-    },
-  );
+    const stopped = run([process.execPath, '--input-type=module', '-e', stopping], {
+      env: { PATH: `${home}:${process.env['PATH'] ?? ''}` },
+    });
+    if (isStopped) await stopped;
+    else await expect(stopped).rejects.toThrow(/code: 5/);
+    expect(readFileSync(at, 'utf8').trim()).toBe(isStopped ? 'inactive' : state);
+    rmSync(home, { recursive: true });
+  });
 });

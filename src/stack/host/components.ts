@@ -82,7 +82,11 @@ export async function stopComponent(name: string, settings: ComponentSettings, c
   if (settings.unit === undefined && !(await statusOf(name, settings)).running) return;
   const command = settings.unit === undefined ? settings.stop : ['systemctl', 'stop', settings.unit];
   if (command === undefined) throw uncontrolled(name, 'stop');
-  await output(name, 'stop', command, restartBound, signal);
+  try {
+    await output(name, 'stop', command, restartBound, signal);
+  } catch (error) {
+    if (settings.unit === undefined || !(await isUnknown(name, settings.unit))) throw error;
+  }
   const end = clock.monotonic() + stopBound;
   while ((await statusOf(name, settings)).running) {
     if (clock.monotonic() > end)
@@ -90,6 +94,12 @@ export async function stopComponent(name: string, settings: ComponentSettings, c
     await clock.sleep(lookEvery, signal);
     signal.throwIfAborted();
   }
+}
+
+/** Whether systemd has no such unit: on a bare machine its package may not be there. */
+async function isUnknown(name: string, unit: string): Promise<boolean> {
+  const shown = await output(name, 'look at', ['systemctl', 'show', '--property=LoadState', unit], readBound).catch(() => '');
+  return /^LoadState=not-found$/m.test(shown);
 }
 
 export async function startComponent(name: string, settings: ComponentSettings, signal: AbortSignal): Promise<void> {
