@@ -159,11 +159,15 @@ test('whose database does not answer leaves no backup, and is told without its p
   const before = await world.steward('backup list');
   await sql(world.postgres.superuser, `ALTER ROLE "mas-role" NOLOGIN`);
   try {
-    // Seen before the homeserver is dumped, for which there is no program here.
-    configure({ mas_config: [configPath()], postgres_programs: world.disk });
+    // Seen before the homeserver is dumped, by a program that tells that it was started.
+    const programs = join(world.dir, 'programs');
+    mkdirSync(programs);
+    writeFileSync(join(programs, 'pg_dump'), `#!/bin/sh\ntouch ${programs}/started\nexit 1\n`, { mode: 0o700 });
+    configure({ mas_config: [configPath()], postgres_programs: programs });
     const reply = await world.steward('backup create');
     const said = JSON.stringify(reply.parts);
     expect(reply.outcome).toBe('unreachable');
+    expect(existsSync(join(programs, 'started'))).toBe(false);
     expect(said).toMatch(/database mas on 127\.0\.0\.1.*as mas-role.*stack\.database-unreachable/);
     expect(said).not.toContain(password);
     expect(JSON.stringify((await world.steward('server config')).parts)).toMatch(
