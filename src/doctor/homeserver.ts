@@ -34,7 +34,11 @@ export async function lookAtToken(homeserver: Synapse, config: Config): Promise<
 export async function lookWhetherAdmin(homeserver: Synapse, config: Config): Promise<Finding> {
   const userId = config.homeserver?.userId ?? '';
   // Only an admin is answered. Where Matrix Authentication Service has the accounts the token says it, and no flag.
-  await homeserver.user(userId);
+  if ((await homeserver.user(userId)) === null)
+    return fail(
+      `the homeserver has no account ${userId}`,
+      'Is `homeserver.user_id` written as the account is? `steward init` fills it in.',
+    );
   return ok(`${userId} is a server admin`);
 }
 

@@ -1,4 +1,12 @@
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { systemClock } from '../../src/clock.ts';
+import type { Config } from '../../src/config/schema.ts';
+import { Secret } from '../../src/config/secret.ts';
+import { lookWhetherAdmin } from '../../src/doctor/homeserver.ts';
+import { SynapseHttp } from '../../src/homeserver/synapse/http.ts';
+import { Synapse } from '../../src/homeserver/synapse/synapse.ts';
 import { Homeserver } from './support/homeserver.ts';
 import { bodyOf, relationOf, resultOf } from './support/seat.ts';
 import type { Steward } from './support/steward.ts';
@@ -124,6 +132,22 @@ test('an alert in the room is taken and muted by its buttons, and only by who ma
   await until(async () => (await steward.shell('doctor')).exit === 1, 10_000, 'the line fails again');
   await steward.alice.ask('!help');
   expect((await steward.alice.history()).slice(quiet).filter((event) => bodyOf(event).includes('(doctor.channels)'))).toEqual([]);
+});
+
+test('an account that is not there is told as none, and not as an admin', async () => {
+  const http = new SynapseHttp({
+    baseUrl: home.synapse.url,
+    token: new Secret(readFileSync(join(steward.dir, 'secrets/token'), 'utf8')),
+    clock: systemClock,
+  });
+  const homeserver = new Synapse(home.serverName, http, http);
+  const lookAt = (userId: string): Promise<unknown> => lookWhetherAdmin(homeserver, { homeserver: { userId } } as Config);
+  expect(await lookAt(steward.bot.userId)).toMatchObject({ state: 'ok' });
+  expect(await lookAt(home.userId('nobody'))).toMatchObject({
+    state: 'fail',
+    detail: `the homeserver has no account ${home.userId('nobody')}`,
+    fix: expect.stringContaining('homeserver.user_id'),
+  });
 });
 
 test('without a daemon it works too, and fails where no channel is set', async () => {
