@@ -129,7 +129,7 @@ export class BackupReports {
     const last = this.#before(made);
     if (last === undefined) return [];
     const line: Line = [
-      `database ${changeOf(made.databaseBytes, last.databaseBytes)}, media ${changeOf(made.mediaBytes, last.mediaBytes)}, `,
+      `database ${isOfOneKind(made, last) ? changeOf(made.databaseBytes, last.databaseBytes) : sizeText(made.databaseBytes)}, media ${changeOf(made.mediaBytes, last.mediaBytes)}, `,
       `took ${secondsText(made.seconds)} after ${secondsText(last.seconds)} (`,
       { code: last.id },
       ')',
@@ -154,15 +154,23 @@ const failureOf = (steps: readonly StepRecord[]): StepRecord['failure'] => steps
 
 /** A backup half as large as the last one is more often a mistake than a clean-up. */
 function isHalved(made: Measured, last: Measured): boolean {
-  return made.databaseBytes * 2 <= last.databaseBytes || (last.mediaBytes > 0 && made.mediaBytes * 2 <= last.mediaBytes);
+  return isDatabaseHalved(made, last) || (last.mediaBytes > 0 && made.mediaBytes * 2 <= last.mediaBytes);
+}
+
+function isDatabaseHalved(made: Measured, last: Measured): boolean {
+  return isOfOneKind(made, last) && made.databaseBytes * 2 <= last.databaseBytes;
+}
+
+/** A dump and the name of what an engine keeps have no sizes to compare. One that does not say its kind may be any dump. */
+function isOfOneKind({ database: now }: Measured, { database: before }: Measured): boolean {
+  return now === before || (before === undefined && now !== 'engine');
 }
 
 /** `database of 80 kB after 240 kB`. */
 function halvedText(made: Measured, last: Measured): string {
-  const [what, now, before] =
-    made.databaseBytes * 2 <= last.databaseBytes
-      ? ['database', made.databaseBytes, last.databaseBytes]
-      : ['media', made.mediaBytes, last.mediaBytes];
+  const [what, now, before] = isDatabaseHalved(made, last)
+    ? ['database', made.databaseBytes, last.databaseBytes]
+    : ['media', made.mediaBytes, last.mediaBytes];
   return `${what} of ${sizeText(now)} after ${sizeText(before)}`;
 }
 

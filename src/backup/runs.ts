@@ -11,6 +11,8 @@ export const measured = z.object({
   /** Of what it added to a destination. */
   bytes: z.number(),
   databaseBytes: z.number(),
+  /** What it has of the database: `pg_dump`, `sqlite`, or `engine`, the name of what an engine keeps; older jobs do not say. */
+  database: z.string().optional(),
   /** Of all media that it is made of, also of earlier backups. */
   mediaBytes: z.number(),
   contentLevel: z.number(),

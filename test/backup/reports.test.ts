@@ -83,3 +83,35 @@ test('what other schedules run is told as it was', () => {
   expect(reports.complete(schedule('backup prune'), reply)).toBe(reply);
   expect(told).toEqual([]);
 });
+
+test.each([
+  ['a dump half as large', 'pg_dump', 'pg_dump', 1],
+  ['a dump after one that does not say what it is', undefined, 'pg_dump', 1],
+  ['the name of what an engine keeps, after a dump', 'pg_dump', 'engine', 0],
+  ['the name of what an engine keeps, after a backup that does not say what it is', undefined, 'engine', 0],
+  ['a dump of PostgreSQL after one of SQLite', 'sqlite', 'pg_dump', 0],
+])('%s is compared as what it is', (_what, before, now, alerts) => {
+  const result = (id: string, databaseBytes: number, database?: string): unknown => ({
+    ...{ id, destinations: [], bytes: 1, databaseBytes, mediaBytes: 0, contentLevel: 3, seconds: 1, proofSeconds: 1, openable: true },
+    ...(database === undefined ? {} : { database }),
+  });
+  const results = new Map([
+    ['new', result('20261202_021500', 400, now)],
+    ['old', result('20261201_021500', 800_000, before)],
+  ]);
+  const shrunk: string[] = [];
+  const compared = new BackupReports({
+    jobs: {
+      ended: () => [...results.keys()].map((id) => ({ id })),
+      steps: (id: string) => [{ result: results.get(id), failure: null }],
+    } as unknown as JobStore,
+    rows: () => [],
+    restores: () => [],
+    schedules: { followers: () => [], nextRun: () => null },
+    heartbeat: { due: () => undefined },
+    alerts: { raise: () => undefined, resolve: () => undefined, happened: ({ id }) => void shrunk.push(id) },
+    clock: systemClock,
+  });
+  compared.settled({ id: 'new', command: 'backup create', state: 'done', origin: { kind: 'shell' }, steps: [] } as unknown as SettledJob);
+  expect(shrunk).toEqual(Array.from({ length: alerts }, () => 'backup.shrunk'));
+});
