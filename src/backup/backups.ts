@@ -347,10 +347,14 @@ export class Backups {
    * what opening them has shown is written beside the manifest.
    */
   async verify(row: BackupRow, level: ObjectLevel, unlock: Unlocker, around: VerifyAround): Promise<Verified> {
-    const { store, clock } = this.#options;
+    const { store, clock, log } = this.#options;
     const { stack, ids, signal, progress } = around;
     const destination = this.destination(row.destination);
-    const lost = (name: string): Promise<void> => loseObjects([name], { destination, store, signer: this.#signer, clock });
+    // A destination that fails meanwhile does not hide what was found: this backup loses its proof all the same.
+    const lost = (name: string): Promise<void> =>
+      loseObjects([name], { destination, store, signer: this.#signer, clock }).catch((error: unknown) => {
+        log.error('which backups lack an object could not be told', { file: name, error });
+      });
     const started = clock.monotonic();
     try {
       const keyOf = level < 2 ? null : await openerOf((await this.read(row.id, destination)).manifest, destination, unlock);

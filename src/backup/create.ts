@@ -393,7 +393,10 @@ async function hashStored(options: CreateOptions, destination: Destination, { na
   try {
     await hashOf(destination, name, stored, options.signal);
   } catch (error) {
-    if (error instanceof Failure && error.id === 'backup.damaged') await loseObjects([name], { ...options, destination });
+    if (error instanceof Failure && error.id === 'backup.damaged') {
+      // A destination that fails meanwhile does not hide what was found.
+      await loseObjects([name], { ...options, destination }).catch(() => undefined);
+    }
     throw error;
   }
 }

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -201,6 +201,27 @@ test('one that `backup verify` finds is made anew too, and each destination is t
       { destination: 'cloud', objectLevel: 1 },
     ],
   });
+});
+
+test('what is damaged is told, and is not proven, also where the destination stumbles over another backup meanwhile', async () => {
+  const { id: other } = await create();
+  const { id } = await create();
+  const objectLevel = (): unknown =>
+    core.store.database.prepare("SELECT object_level FROM backups WHERE id = ? AND destination = 'disk'").get(id)?.['object_level'];
+  const manifest = join(places.disk, other, 'manifest.json');
+  const dump = join(places.disk, id, 'database/homeserver.db.zst.age');
+  renameSync(manifest, `${manifest}.held`);
+  // Who looks at it fails, though it is there: a link that leads to itself.
+  symlinkSync(manifest, manifest);
+  flip(dump);
+  const before = objectLevel();
+  const reply = await steward(`backup verify ${id} --from disk`);
+  flip(dump);
+  renameSync(`${manifest}.held`, manifest);
+  expect(before).toBe(1);
+  expect(reply).toMatchObject({ outcome: 'failed', errorId: 'backup.damaged' });
+  expect(objectLevel()).toBe(null);
+  expect(await steward(`backup verify ${id} --from disk`)).toMatchObject({ outcome: 'done' });
 });
 
 test('a pack whose media are all gone goes with the last backup that is made of it', async () => {
