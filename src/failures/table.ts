@@ -373,7 +373,7 @@ export const failureTable = {
     true,
   ),
   'restore.rolled-back': failed(
-    'The homeserver did not come up on the restored data; the old ones are in place again.',
+    'The homeserver did not come up on the restored data; what was live before, if anything was, is in place again.',
     'The reason stands in the message, and the log of Synapse says more: `!server logs`. The restore is still prepared.',
   ),
   'restore.not-attached': failed(
