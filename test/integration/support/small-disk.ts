@@ -1,5 +1,5 @@
 import { execFile, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, rmSync, statfsSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, statfsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { canMount } from './namespace.ts';
@@ -28,8 +28,8 @@ export class SmallDisk {
 
   /** Takes space until so many bytes are free, a piece at a time: others take some meanwhile, and who looks after the disk in this process goes on. */
   async fillTo(left: number): Promise<void> {
-    this.empty();
-    for (let taken = 0; this.free > left;) {
+    if (this.free < left) this.empty();
+    for (let taken = existsSync(this.#filler) ? statSync(this.#filler).size : 0; this.free > left;) {
       const bytes = Math.min(32 << 20, this.free - left);
       await promisify(execFile)('fallocate', ['-o', String(taken), '-l', String(bytes), this.#filler]);
       taken += bytes;
