@@ -74,7 +74,11 @@ export async function openBackups(world: World, settings: Readonly<Record<string
       return (performance.now() - begin) / 1000;
     },
     create: async ({ empty }) => {
-      if (empty) rmSync(disk, { recursive: true, force: true });
+      if (empty && existsSync(disk)) {
+        for (const name of readdirSync(disk)) rmSync(join(disk, name), { recursive: true });
+        // A place that has lost what was put there is not written to before somebody says that it is so.
+        await steward('backup', 'scan');
+      }
       const before = bytesIn(disk);
       await steward('backup', 'create');
       const id =
