@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Failure } from '../failures/failure.ts';
 import type { DatabaseDump, ScratchDatabase, Snapshot } from '../stack/stack.ts';
+import { quotedName } from './quoted-name.ts';
 
 /** What the dump and the database must agree on, counted in the dump's own view. */
 export interface Fingerprint {
@@ -62,8 +63,6 @@ const streamSequences: Readonly<Record<string, string>> = {
 /** In PostgreSQL, the name of the schema of Synapse's tables; null where there are none. */
 const itsSchema = `(SELECT nspname FROM pg_namespace WHERE oid = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('schema_version')))`;
 
-const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
-
 export async function fingerprint(view: Snapshot, format: DatabaseDump['format']): Promise<Fingerprint> {
   const names =
     format === 'pg_dump'
@@ -71,7 +70,7 @@ export async function fingerprint(view: Snapshot, format: DatabaseDump['format']
       : await view.rows(`SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY 1`);
   const rows = new Map<string, number>();
   for (const { name } of names) {
-    const [row] = await view.rows(`SELECT count(*) AS n FROM ${quoted(String(name))}`);
+    const [row] = await view.rows(`SELECT count(*) AS n FROM ${quotedName(String(name))}`);
     rows.set(String(name), Number(row?.['n']));
   }
   const schema =

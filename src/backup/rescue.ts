@@ -5,7 +5,8 @@ import type { DatabaseFacts, MasPlace, StackFacts } from '../stack/stack.ts';
 import type { EpochRow } from '../store/backups.ts';
 import type { Destination } from './destinations/destination.ts';
 import type { OwnPart } from './own.ts';
-import { psqlLine, quotedName, superuser } from './restore-text.ts';
+import { quotedName } from './quoted-name.ts';
+import { psqlLine, superuser } from './restore-text.ts';
 
 /** What somebody needs to know who has nothing but a key and a destination. No secret. */
 export interface RescueFacts {

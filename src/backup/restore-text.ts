@@ -1,6 +1,7 @@
 import { shellWord } from '../config/shell-word.ts';
 import type { StackFacts } from '../stack/stack.ts';
 import type { Manifest } from './manifest.ts';
+import { quotedName } from './quoted-name.ts';
 
 /** Told beside the lines that need it. */
 export const superuser = `The lines of PostgreSQL want its superuser: on its own machine put \`runuser -u postgres --\` before createdb, psql and pg_restore,
@@ -86,9 +87,6 @@ rm ${epochs.map(({ name }) => keyFile(name)).join(' ')}
 }
 
 const rename = (from: string, to: string): string => psqlLine(`ALTER DATABASE ${quotedName(from)} RENAME TO ${quotedName(to)}`);
-
-/** A name as SQL takes it. */
-export const quotedName = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 
 /** A line of the shell that has the database's superuser say this. */
 export const psqlLine = (statement: string): string => `psql -d postgres -c ${shellWord(statement)}`;

@@ -1,7 +1,7 @@
-import { shellWord } from './shell-word.ts';
 import { closeSync, fstatSync, openSync, readFileSync, type Stats } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
 import { isPlainObject } from './document.ts';
+import { shellWord } from './shell-word.ts';
 import { outline, type ConfigKey } from './outline.ts';
 import { Secret } from './secret.ts';
 

@@ -222,7 +222,7 @@ export class HostStack implements Stack {
     const config = await this.#config();
     const access = this.#access(config);
     const zstd = await hasProgram('zstd');
-    const level = zstd ? 'zstd -2 -T2' : 'zstd level 2 (node:zlib)';
+    const level = compressionBy(zstd);
     if (access === null) {
       const copy = await copySqlite((config.database as { path: string }).path, this.#settings.copiesDir);
       const stream = compressedOutput({ name: 'cat', command: ['cat', copy.path] }, zstd, signal);
@@ -246,7 +246,7 @@ export class HostStack implements Stack {
     const { major, bytes } = await onServer(access, sizeOf);
     const zstd = await hasProgram('zstd');
     const { snapshot, producer } = await this.#pgDump(access, major, []);
-    const pipeline = ['pg_dump -Fc -Z0', zstd ? 'zstd -2 -T2' : 'zstd level 2 (node:zlib)'];
+    const pipeline = ['pg_dump -Fc -Z0', compressionBy(zstd)];
     return { stream: compressedOutput(producer, zstd, signal), snapshot, pipeline, major, bytes };
   }
 
@@ -472,6 +472,9 @@ export class HostStack implements Stack {
     return [...checks, folder].filter((path) => path !== null);
   }
 }
+
+/** @param zstd whether the program is there */
+const compressionBy = (zstd: boolean): string => (zstd ? 'zstd -2 -T2' : 'zstd level 2 (node:zlib)');
 
 const masPlaceOf = ({ database: { host, port, name, user } }: MasConfig): MasPlace => ({
   kind: 'postgres',
